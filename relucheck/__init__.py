@@ -1,0 +1,1 @@
+"""relucheck finds activation and gradient-flow mistakes in PyTorch networks."""

@@ -1,0 +1,177 @@
+"""Findings: what a rule says, where, how sure and how bad, and what to change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from relucheck.span import Span
+
+
+class Severity(Enum):
+    """How bad a finding is, from a better choice to a network that cannot do what its code says."""
+
+    ADVICE = "advice"
+    WARNING = "warning"
+    ERROR = "error"
+
+    @property
+    def rank(self) -> int:
+        return ("advice", "warning", "error").index(self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Related:
+    """Another place that makes a finding believable: made here, applied here, loss here."""
+
+    span: Span
+    message: str
+
+
+class Safety(Enum):
+    """Whether a fix keeps what the program computes (safe) or changes it as intended (unsafe)."""
+
+    SAFE = "safe"
+    UNSAFE = "unsafe"
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Remove a call: an element of a container, or an application ``f(x)`` that becomes ``x``."""
+
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Swap:
+    """Replace the callee of a call: ``nn.RNN`` stays, ``F.relu(x)`` becomes ``F.gelu(x)``."""
+
+    span: Span
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetArg:
+    """Set or add the keyword ``name`` of a call to the Python text ``value``.
+
+    ``position`` names a positional argument that the keyword replaces, counted from 0.
+    """
+
+    span: Span
+    name: str
+    value: str
+    position: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Insert:
+    """Put a new container element, the Python text ``code``, before the element at ``span``."""
+
+    span: Span
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class Assign:
+    """Keep a discarded result: the expression statement at ``span`` becomes ``target = ...``."""
+
+    span: Span
+    target: str
+
+
+Edit = Drop | Swap | SetArg | Insert | Assign
+
+
+@dataclass(frozen=True, slots=True)
+class Fix:
+    """Edits, stated on the network, that remove one finding when all are applied."""
+
+    message: str
+    safety: Safety
+    edits: tuple[Edit, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One mistake at one place.
+
+    ``span`` is where the expression to change starts; it is None for a measured finding whose
+    source line is not known. ``subjects`` are the places of everything that the finding is about:
+    two rules that speak about the same subject speak about the same mistake.
+    """
+
+    code: str
+    name: str
+    severity: Severity
+    message: str
+    span: Span | None
+    help: str = ""
+    related: tuple[Related, ...] = ()
+    subjects: frozenset[Span] = frozenset()
+    fix: Fix | None = None
+    layer: str = ""
+
+    @property
+    def sort_key(self) -> tuple[tuple[str, int, int, int], str, str]:
+        where = self.span.sort_key if self.span else ("", 0, 0, 0)
+        return (where, self.code, self.message)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """The constant facts of a rule; each module of ``relucheck.rules`` holds one as ``RULE``.
+
+    ``subject`` is the type whose instances ``check`` reads: Net, ModuleClass or Measurements.
+    ``yields_to`` lists codes that speak first when both are about the same place, since one
+    mistake is one finding.
+    """
+
+    code: str
+    name: str
+    severity: Severity
+    subject: type
+    yields_to: tuple[str, ...] = ()
+    default: bool = True
+
+    def at(
+        self,
+        span: Span | None,
+        message: str,
+        *,
+        severity: Severity | None = None,
+        help: str = "",
+        related: Iterable[Related | None] = (),
+        subjects: Iterable[Span | None] = (),
+        fix: Fix | None = None,
+        layer: str = "",
+    ) -> Finding:
+        """A finding of this rule at ``span``; related places that are None are left out."""
+        return Finding(
+            code=self.code,
+            name=self.name,
+            severity=severity or self.severity,
+            message=message,
+            span=span,
+            help=help,
+            related=tuple(r for r in related if r is not None),
+            subjects=frozenset(s for s in (span, *subjects) if s is not None),
+            fix=fix,
+            layer=layer,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RuleModule:
+    """A rule as the engine uses it: its facts, its page and its function."""
+
+    rule: Rule
+    page: str
+    check: Callable[[Any], Iterable[Finding]] = field(repr=False)
+
+
+def here(span: Span | None, message: str) -> Related | None:
+    """A related place, or None where the place is not known."""
+    return None if span is None else Related(span, message)
