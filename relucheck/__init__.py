@@ -1,1 +1,56 @@
-"""relucheck finds activation and gradient-flow mistakes in PyTorch networks."""
+"""relucheck finds activation and gradient-flow mistakes in PyTorch networks.
+
+``lint`` reads source files and needs no torch; ``probe`` and ``watch`` measure real passes and do.
+Everything is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from relucheck.finding import Finding as Finding
+    from relucheck.finding import Severity as Severity
+
+__version__ = "0.1.0"
+__all__ = ["Finding", "Report", "Severity", "__version__", "lint", "probe", "watch"]
+
+_CORE = frozenset({"Finding", "Severity"})
+_LIVE = frozenset({"Report", "probe", "watch"})
+
+
+def lint(*paths: str | os.PathLike[str]) -> list[Finding]:
+    """The findings in files and folders, as ``relucheck lint`` reports them.
+
+    The settings of each file are found as on the command line. Unreadable files, bad settings and
+    faults of relucheck raise an exception, since a list of findings would hide them.
+    """
+    from relucheck.api import findings_in
+
+    return findings_in([os.fspath(path) for path in paths])
+
+
+def __getattr__(name: str) -> Any:
+    if name in _CORE:
+        import relucheck.finding
+
+        return getattr(relucheck.finding, name)
+    if name in _LIVE:
+        return _live(name)
+    raise AttributeError(f"module 'relucheck' has no attribute {name!r}")
+
+
+def _live(name: str) -> Any:
+    """A name of the half that measures real passes, or a clear error where torch is missing."""
+    try:
+        import relucheck.tape
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] != "torch":
+            raise
+        raise ImportError(f'relucheck.{name} needs PyTorch: pip install "relucheck[torch]"') from error
+    return getattr(relucheck.tape, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,5 @@
+"""``python -m relucheck``."""
+
+from relucheck.cli import main
+
+main()

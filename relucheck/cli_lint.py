@@ -1,0 +1,203 @@
+"""``relucheck lint``: options in, report and exit status out."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from relucheck.cli import BROKEN, FOUND, OK, REPORT_IT, silence_stdout
+from relucheck.config import FAIL_ON, Configuration, Discovered, Overrides, Settings, from_file
+from relucheck.problems import Problem, UsageProblem
+from relucheck.report import View, format_names, renderer
+from relucheck.selection import Known
+
+if TYPE_CHECKING:
+    from relucheck.engine import LintResult
+    from relucheck.finding import RuleModule
+
+_TEXT_FORMATS = ("concise", "full", "grouped")
+
+
+@click.command()
+@click.argument("paths", nargs=-1)
+@click.option(
+    "--select",
+    multiple=True,
+    metavar="RULES",
+    help="Show these rules only: codes, families (RLU1), names, ALL.",
+)
+@click.option("--ignore", multiple=True, metavar="RULES", help="Hide these rules.")
+@click.option(
+    "--extend-select", multiple=True, metavar="RULES", help="Show these rules too, advice for example."
+)
+@click.option(
+    "--fail-on",
+    type=click.Choice(FAIL_ON),
+    help="Least severity that makes the exit status 1 (default: warning).",
+)
+@click.option("--exit-zero", is_flag=True, help="Exit with 0 whatever is found.")
+@click.option(
+    "--output-format",
+    type=click.Choice(format_names()),
+    default="full",
+    show_default=True,
+    help="How to report.",
+)
+@click.option("--output-file", metavar="FILE", help="Write the report here instead of to the terminal.")
+@click.option("--statistics", is_flag=True, help="Count the findings of each rule instead of listing them.")
+@click.option(
+    "--stdin-filename", metavar="NAME", help="The name of the text that '-' reads from standard input."
+)
+@click.option("--config", "config_file", metavar="FILE", help="Use the settings of this file alone.")
+@click.option("--isolated", is_flag=True, help="Use no settings files.")
+@click.option("--no-cache", is_flag=True, help="Accepted for scripts; there is no cache yet.")
+@click.option("-v", "--verbose", is_flag=True, help="Show the traceback of internal errors.")
+def lint(**given: Any) -> int:
+    """Find mistakes in Python files, notebooks and folders (default: the current folder).
+
+    '-' reads standard input. Exit status: 0 nothing found, 1 findings at or above --fail-on,
+    2 wrong usage, an unreadable file or an internal error.
+    """
+    return _run(Options(**given))
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The command line of ``lint``, as click hands it over."""
+
+    paths: tuple[str, ...]
+    select: tuple[str, ...]
+    ignore: tuple[str, ...]
+    extend_select: tuple[str, ...]
+    fail_on: str | None
+    exit_zero: bool
+    output_format: str
+    output_file: str | None
+    statistics: bool
+    stdin_filename: str | None
+    config_file: str | None
+    isolated: bool
+    no_cache: bool
+    verbose: bool
+
+    def overrides(self, known: Known) -> Overrides:
+        """What the command line selects, checked."""
+        return Overrides(
+            _selectors(self.select, "--select", known),
+            _selectors(self.extend_select, "--extend-select", known),
+            _selectors(self.ignore, "--ignore", known),
+            self.fail_on,
+        )
+
+
+def _run(options: Options) -> int:
+    """Lint, report, and the exit status."""
+    from relucheck.engine import failing, known_rules, load_rules
+
+    rules = load_rules()
+    known = known_rules(rules)
+    configuration = configured(options.config_file, options.isolated, known, options.overrides(known))
+    result = _result(options, configuration, rules)
+    _write(_report(result, options, rules), options.output_file)
+    _say(result, options.verbose)
+    if result.crashes or any(problem.fatal for problem in result.problems):
+        return BROKEN
+    return FOUND if not options.exit_zero and failing(result.findings, configuration) else OK
+
+
+def _selectors(options: tuple[str, ...], name: str, known: Known) -> tuple[str, ...]:
+    """The selectors of an option that may be repeated and may hold commas."""
+    return known.checked((part for option in options for part in option.split(",")), name)
+
+
+def configured(config_file: str | None, isolated: bool, known: Known, overrides: Overrides) -> Configuration:
+    """The configuration that the options ask for."""
+    if config_file and isolated:
+        raise UsageProblem("--config and --isolated exclude each other")
+    if isolated:
+        return overrides.over(Settings())
+    if config_file:
+        return overrides.over(from_file(config_file, known))
+    return Discovered(known, overrides)
+
+
+def _result(options: Options, configuration: Configuration, rules: Sequence[RuleModule]) -> LintResult:
+    """The findings in what the paths name: standard input, or files and folders."""
+    from relucheck.engine import lint_documents, lint_paths
+
+    if "-" not in options.paths:
+        if options.stdin_filename:
+            raise UsageProblem("--stdin-filename names what '-' reads; give '-' as the path")
+        return lint_paths(options.paths or (".",), configuration, rules)
+    if len(options.paths) > 1:
+        raise UsageProblem("'-' reads standard input and stands alone; give no other paths with it")
+    from relucheck.source.files import from_bytes
+
+    document = from_bytes(options.stdin_filename or "<stdin>", sys.stdin.buffer.read())
+    if isinstance(document, Problem):
+        return replace(lint_documents((), configuration, rules), problems=(document,))
+    return lint_documents((document,), configuration, rules)
+
+
+def _report(result: LintResult, options: Options, rules: Sequence[RuleModule]) -> str:
+    """The report as text."""
+
+    def read_line(path: str, cell: int | None, row: int) -> str | None:
+        document = result.documents.get(path)
+        return document.line(cell, row) if document else None
+
+    if options.statistics:
+        return _statistics(result, options.output_format)
+    colour = not options.output_file and _colour_wanted()
+    return renderer(options.output_format)(View(result.findings, read_line, rules=rules, colour=colour))
+
+
+def _colour_wanted() -> bool:
+    if os.environ.get("NO_COLOR"):
+        return False
+    return bool(os.environ.get("FORCE_COLOR")) or sys.stdout.isatty()
+
+
+def _statistics(result: LintResult, output_format: str) -> str:
+    from relucheck.report import _statistics as statistics
+
+    if output_format == "json":
+        return statistics.as_json(result.findings)
+    if output_format in _TEXT_FORMATS:
+        return statistics.as_text(result.findings)
+    raise UsageProblem(f"--statistics has no format {output_format!r}; use full or json")
+
+
+def _write(report: str, output_file: str | None) -> None:
+    """Write the report where it was asked for; a closed pipe is no error."""
+    if output_file is None:
+        try:
+            sys.stdout.write(report)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            silence_stdout()
+        return
+    try:
+        with open(output_file, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(report)
+    except OSError as error:
+        raise UsageProblem(f"{output_file}: cannot be written ({error.strerror})") from None
+
+
+def _say(result: LintResult, verbose: bool) -> None:
+    """Say on stderr what could not be read, and where relucheck failed."""
+    for problem in result.problems:
+        click.echo(f"{'error' if problem.fatal else 'warning'}: {problem}", err=True)
+    for crash in result.crashes:
+        where = f"{crash.path}: " if crash.path else ""
+        click.echo(f"internal error: {where}{crash.message}", err=True)
+        if verbose:
+            click.echo(crash.traceback, err=True)
+    if result.crashes:
+        hint = "" if verbose else " (--verbose shows the traceback)"
+        click.echo(f"{REPORT_IT}{hint}", err=True)

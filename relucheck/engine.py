@@ -1,0 +1,273 @@
+"""Nets, classes and measurements in, sorted findings out; a fault costs one rule on one subject."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from relucheck.boundary import guarded
+from relucheck.config import Configuration, Settings
+from relucheck.finding import Finding, RuleModule
+from relucheck.net import Crash, ModuleClass, Net, Reading
+from relucheck.problems import Problem, SyntaxProblem, UnusedSuppression
+from relucheck.selection import Known
+from relucheck.span import Span
+from relucheck.suppress import Suppression, suppressions, unused
+
+if TYPE_CHECKING:
+    from relucheck.source.files import Document
+
+_READ_FROM_SOURCE = (Net, ModuleClass, SyntaxProblem, UnusedSuppression)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the rules said, and where relucheck itself failed."""
+
+    findings: tuple[Finding, ...] = ()
+    crashes: tuple[Crash, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LintResult:
+    """The result of linting files: what was found, what failed, and the texts for the report."""
+
+    findings: tuple[Finding, ...] = ()
+    crashes: tuple[Crash, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    documents: Mapping[str, Document] = field(default_factory=dict)
+
+
+def load_rules() -> tuple[RuleModule, ...]:
+    """Every rule: the modules of ``relucheck.rules`` but for helpers, whose names start with ``_``."""
+    import importlib
+    import pkgutil
+
+    import relucheck.rules as package
+
+    names = sorted(module.name for module in pkgutil.iter_modules(package.__path__))
+    modules = [importlib.import_module(f"{package.__name__}.{n}") for n in names if not n.startswith("_")]
+    rules = (RuleModule(m.RULE, inspect.cleandoc(m.__doc__ or ""), m.check) for m in modules)
+    return tuple(sorted(rules, key=lambda rule: rule.rule.code))
+
+
+def known_rules(rules: Iterable[RuleModule]) -> Known:
+    """The codes and names that settings and suppressions may refer to."""
+    return Known.of(module.rule for module in rules)
+
+
+def run_rules(
+    reading: Reading,
+    rules: Sequence[RuleModule],
+    measurements: Iterable[object] = (),
+    configuration: Configuration | None = None,
+) -> Outcome:
+    """What the rules say about a reading and measurements, as the configuration selects it."""
+    raw = raw_findings((*reading.nets, *reading.classes, *measurements), rules)
+    findings = settle(raw.findings, rules, configuration or Settings())
+    return Outcome(in_order(findings), reading.crashes + raw.crashes)
+
+
+def raw_findings(subjects: Iterable[object], rules: Sequence[RuleModule]) -> Outcome:
+    """Everything that the rules say about the subjects, selected or not, in no order."""
+    findings: list[Finding] = []
+    crashes: list[Crash] = []
+    for subject in subjects:
+        for module in rules:
+            if isinstance(subject, module.rule.subject):
+                said = _checked(module, subject)
+                if isinstance(said, Crash):
+                    crashes.append(said)
+                else:
+                    findings += said
+    return Outcome(tuple(findings), tuple(crashes))
+
+
+def _checked(module: RuleModule, subject: object) -> tuple[Finding, ...] | Crash:
+    rule = module.rule
+    return guarded(
+        lambda: tuple(module.check(subject)), _path_of(subject), f"{rule.code} ({rule.name}) failed"
+    )
+
+
+def _path_of(subject: object) -> str:
+    """The file that a subject was read from, as far as it says."""
+    span = getattr(subject, "span", None)
+    return span.path if isinstance(span, Span) else str(getattr(subject, "path", ""))
+
+
+def settle(
+    raw: Iterable[Finding], rules: Sequence[RuleModule], configuration: Configuration
+) -> tuple[Finding, ...]:
+    """The findings that are selected, each mistake once, in the order of the rules' specificity."""
+    return once(yielded(selected(raw, rules, configuration), rules))
+
+
+def selected(
+    raw: Iterable[Finding], rules: Sequence[RuleModule], configuration: Configuration
+) -> Iterator[Finding]:
+    """The findings that their files' settings select, with the severity that the settings give."""
+    default = {module.rule.code: module.rule.default for module in rules}
+    selections = {}
+    for finding in raw:
+        path = finding.span.path if finding.span else ""
+        if path not in selections:
+            selections[path] = configuration.at(os.path.dirname(path)).selection(path)
+        selection = selections[path]
+        severity = selection.override(finding.code, finding.name)
+        judged = finding if severity is None else replace(finding, severity=severity)
+        if selection.shows(judged, default=default.get(finding.code, True)):
+            yield judged
+
+
+def yielded(findings: Iterable[Finding], rules: Sequence[RuleModule]) -> tuple[Finding, ...]:
+    """The findings without those whose rule lets another speak that is about the same place."""
+    findings = tuple(findings)
+    yields = {module.rule.code: frozenset(module.rule.yields_to) for module in rules}
+    speakers: dict[Span, set[str]] = {}
+    for finding in findings:
+        for subject in finding.subjects:
+            speakers.setdefault(subject, set()).add(finding.code)
+
+    def speaks(finding: Finding) -> bool:
+        first = yields.get(finding.code, frozenset())
+        return not any(first & speakers[subject] for subject in finding.subjects)
+
+    return tuple(finding for finding in findings if speaks(finding))
+
+
+def once(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """One finding for each code and place: the gravest, then the first in the alphabet."""
+    ranked = sorted(findings, key=lambda f: (-f.severity.rank, f.sort_key))
+    first: dict[tuple[object, ...], Finding] = {}
+    for finding in ranked:
+        nowhere = () if finding.span else (finding.layer, finding.message)
+        first.setdefault((finding.code, finding.span, *nowhere), finding)
+    return tuple(first.values())
+
+
+def in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """The findings in reading order."""
+    return tuple(sorted(findings, key=lambda finding: finding.sort_key))
+
+
+def without_suppressed(findings: Iterable[Finding], comments: Iterable[Suppression]) -> Iterator[Finding]:
+    """The findings that no comment suppresses."""
+    by_file: dict[str, list[Suppression]] = {}
+    for comment in comments:
+        by_file.setdefault(comment.span.path, []).append(comment)
+    for finding in findings:
+        own = by_file.get(finding.span.path, ()) if finding.span else ()
+        if not any(comment.hides(finding) for comment in own):
+            yield finding
+
+
+Reader = Callable[[Sequence[tuple["Document", ast.Module]]], Reading]
+
+
+def source_reader(modules: Sequence[tuple[Document, ast.Module]]) -> Reading:
+    """The reader of source text, imported when there is something to read."""
+    from relucheck.source.project import read_project
+
+    return read_project(modules)
+
+
+def lint_paths(
+    paths: Iterable[str],
+    configuration: Configuration,
+    rules: Sequence[RuleModule],
+    read: Reader = source_reader,
+) -> LintResult:
+    """The findings in these files and folders."""
+    from relucheck.source.files import discover, read_all
+
+    discovery = discover(paths, configuration)
+    documents, unread = read_all(discovery.files)
+    result = lint_documents(documents, configuration, rules, read)
+    return replace(result, problems=discovery.problems + unread)
+
+
+def lint_documents(
+    documents: Iterable[Document],
+    configuration: Configuration,
+    rules: Sequence[RuleModule],
+    read: Reader = source_reader,
+) -> LintResult:
+    """The findings in these documents, read as one project."""
+    by_path = {document.path: document for document in documents}
+    modules, broken, failed = _parsed(by_path.values())
+    reading = _reading(modules, read)
+    raw = raw_findings((*broken, *reading.nets, *reading.classes), rules)
+    crashes = (*failed, *reading.crashes, *raw.crashes)
+    findings = _shown(raw.findings, tuple(by_path.values()), rules, configuration, crashes)
+    return LintResult(findings, crashes, (), by_path)
+
+
+def _parsed(
+    documents: Iterable[Document],
+) -> tuple[list[tuple[Document, ast.Module]], list[SyntaxProblem], list[Crash]]:
+    """The documents with their trees, those that are not Python, and our failures to parse."""
+    from relucheck.source.parse import parse
+
+    modules: list[tuple[Document, ast.Module]] = []
+    broken: list[SyntaxProblem] = []
+    failed: list[Crash] = []
+
+    def attempt(document: Document) -> ast.Module | SyntaxProblem:
+        try:
+            return parse(document)
+        except SyntaxProblem as problem:
+            return problem
+
+    for document in documents:
+        tree = guarded(lambda: attempt(document), document.path, "parsing failed")  # noqa: B023 - runs at once
+        if isinstance(tree, SyntaxProblem):
+            broken.append(tree)
+        elif isinstance(tree, Crash):
+            failed.append(tree)
+        else:
+            modules.append((document, tree))
+    return modules, broken, failed
+
+
+def _reading(modules: Sequence[tuple[Document, ast.Module]], read: Reader) -> Reading:
+    """What the reader makes of the modules; its failure as a whole is one crash."""
+    if not modules:
+        return Reading()
+    reading = guarded(lambda: read(modules), modules[0][0].path, "reading the project failed")
+    return Reading(crashes=(reading,)) if isinstance(reading, Crash) else reading
+
+
+def _shown(
+    raw: Sequence[Finding],
+    documents: Sequence[Document],
+    rules: Sequence[RuleModule],
+    configuration: Configuration,
+    crashes: Sequence[Crash],
+) -> tuple[Finding, ...]:
+    """The findings to show: settled, without suppressed ones, with the idle suppressions."""
+    comments = tuple(comment for document in documents for comment in suppressions(document))
+    kept = without_suppressed(settle(raw, rules, configuration), comments)
+    failed = {crash.path for crash in crashes}  # what was not judged may need its suppressions
+    judged = (comment for comment in comments if comment.span.path not in failed)
+    idle = raw_findings(unused(judged, raw, known_rules(rules), _measured(rules)), rules)
+    return in_order((*kept, *selected(idle.findings, rules, configuration)))
+
+
+def _measured(rules: Iterable[RuleModule]) -> frozenset[str]:
+    """The codes of rules that only real passes can answer."""
+    return frozenset(r.rule.code for r in rules if not issubclass(r.rule.subject, _READ_FROM_SOURCE))
+
+
+def failing(findings: Iterable[Finding], configuration: Configuration) -> bool:
+    """Whether any finding is as grave as its file's settings make a run fail for."""
+    return any(finding.severity.rank >= _fail_rank(finding, configuration) for finding in findings)
+
+
+def _fail_rank(finding: Finding, configuration: Configuration) -> int:
+    folder = os.path.dirname(finding.span.path) if finding.span else ""
+    return configuration.at(folder).fail_rank
