@@ -281,6 +281,9 @@ class ModuleClass:
 
     ``unread`` holds the layer attributes that nothing in the project reads; it is empty where the
     class may be read in ways that are not followed (getattr, children(), registries).
+    ``unregistered`` are layers with parameters in a plain list or dict that forward applies,
+    ``repeated`` layers with parameters listed several times by ``[layer] * n``, and
+    ``made_in_forward`` layers that forward makes and applies without keeping them.
     """
 
     name: str
@@ -288,6 +291,8 @@ class ModuleClass:
     unread: tuple[Attribute, ...] = ()
     unread_parameters: tuple[UnreadParameter, ...] = ()
     unregistered: tuple[Attribute, ...] = ()
+    repeated: tuple[Attribute, ...] = ()
+    made_in_forward: tuple[Attribute, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import sys
 import warnings
+from itertools import accumulate
 
 from relucheck.problems import SyntaxProblem
 from relucheck.source.files import Document
@@ -54,6 +55,8 @@ def _message(document: Document, error: SyntaxError) -> str:
 
 def _newer_syntax(text: str) -> bool:
     """Whether libcst, which knows the syntax of newer Pythons, accepts the text."""
+    if _could_overflow(text):
+        return False
     import libcst  # slow to import, so only after an error
 
     try:
@@ -61,3 +64,15 @@ def _newer_syntax(text: str) -> bool:
     except (libcst.ParserSyntaxError, RecursionError):
         return False
     return True
+
+
+def _could_overflow(text: str) -> bool:
+    """Whether the nesting may be deep enough to crash libcst's parser, which has no limit of its own."""
+    if any(len(line) > _LONGEST_ROW for line in text.split("\n")):
+        return True
+    steps = (1 if c in "([{" else -1 for c in text if c in "([{)]}")
+    return max(accumulate(steps), default=0) > _DEEPEST
+
+
+_LONGEST_ROW = 2000
+_DEEPEST = 100

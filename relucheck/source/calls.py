@@ -1,0 +1,260 @@
+"""Calling values: functions run, modules are applied, layers become nodes."""
+
+from __future__ import annotations
+
+import ast
+
+from relucheck.net import Rewrap
+from relucheck.source.binding import Arguments
+from relucheck.source.builtins import BUILTINS, dict_method, seq_method, text_method
+from relucheck.source.drafts import NodeDraft, OutputDraft
+from relucheck.source.externals import call_external
+from relucheck.source.layers import apply_layer, param_method
+from relucheck.source.machine import Machine
+from relucheck.source.natives import call_module, call_native, output_nodes
+from relucheck.source.objects import instantiate
+from relucheck.source.tensors import call_method
+from relucheck.source.values import (
+    NONE,
+    UNK,
+    Bound,
+    Builtin,
+    Class,
+    Const,
+    External,
+    Flow,
+    Frame,
+    Function,
+    Instance,
+    Item,
+    LayerVal,
+    Mapping,
+    Native,
+    OneOf,
+    ParamOf,
+    Partial,
+    Seq,
+    Tensor,
+    Unk,
+    Value,
+    mapping,
+    seq,
+)
+
+MAX_SAME = 3
+
+
+def call(m: Machine, callee: Value, arguments: Arguments) -> Value:
+    """The result of calling a value."""
+    m.tick()
+    if isinstance(callee, Bound):
+        return call_function(m, callee.function, arguments.after(callee.receiver), callee.receiver)
+    if isinstance(callee, Function):
+        return call_function(m, callee, arguments, None)
+    if isinstance(callee, LayerVal):
+        return apply_layer(m, callee.layer, arguments)
+    if isinstance(callee, External):
+        return call_external(m, callee.name, arguments)
+    if isinstance(callee, Class):
+        return instantiate(m, callee, arguments)
+    if isinstance(callee, Instance):
+        return call_instance(m, callee, arguments)
+    if isinstance(callee, Native):
+        return _call_native(m, callee, arguments)
+    if isinstance(callee, Builtin):
+        handler = BUILTINS.get(callee.name)
+        return handler(m, arguments) if handler is not None else m.opaque(*arguments.values())
+    if isinstance(callee, Partial):
+        return _call_partial(m, callee, arguments)
+    if isinstance(callee, OneOf):
+        return _call_one_of(m, callee, arguments)
+    return m.opaque(*arguments.values())
+
+
+def _call_partial(m: Machine, callee: Partial, arguments: Arguments) -> Value:
+    given = {k for k, _ in arguments.kwargs}
+    kept = tuple((k, v) for k, v in callee.kwargs if k not in given)
+    whole = Arguments((*callee.args, *arguments.args), (*kept, *arguments.kwargs), arguments.open)
+    return m.call(m, callee.callee, whole)
+
+
+def _call_one_of(m: Machine, callee: OneOf, arguments: Arguments) -> Value:
+    """Call each alternative in a branch of its own; None cannot be called, so it is not the one."""
+    results: list[Value] = []
+    choices = [choice for choice in callee.values if choice != NONE]
+    if len(choices) == 1:
+        return m.call(m, choices[0], arguments)
+
+    def attempt(choice: Value) -> str:
+        results.append(m.call(m, choice, arguments))
+        return Flow.NORMAL
+
+    m.branch([lambda choice=choice: attempt(choice) for choice in choices])  # type: ignore[misc]
+    return m.join(results) if results else UNK
+
+
+def call_instance(m: Machine, instance: Instance, arguments: Arguments) -> Value:
+    """``instance(...)``: a module's forward, or ``__call__``."""
+    own_call = instance.cls.find("__call__") if instance.cls is not None else None
+    if isinstance(own_call, Function) and not instance.is_module:
+        return call_function(m, own_call, arguments.after(instance), instance)
+    if not instance.is_module:
+        return m.opaque(*arguments.values(), spelling=instance.class_name)
+    outermost = not m.forwards
+    result = call_module(m, instance, _with_input(m, arguments))
+    if outermost:
+        record_output(m, instance, "forward", result)
+    return result
+
+
+def _with_input(m: Machine, arguments: Arguments) -> Arguments:
+    """What goes into a network first is a tensor, also where it is not known which."""
+    if arguments.args and isinstance(arguments.args[0], Unk) and not arguments.args[0].name:
+        return Arguments((m.node("input"), *arguments.args[1:]), arguments.kwargs, arguments.open)
+    return arguments
+
+
+def record_output(m: Machine, instance: Instance, method: str, result: Value) -> None:
+    """Note what a network returns to code outside any network."""
+    cls = instance.cls
+    bases = cls.outside() if cls is not None else ()
+    for node in output_nodes(result):
+        m.tape.outputs.append(
+            OutputDraft(node, instance.class_name, method, m.here(), _is_contained(m, instance), bases)
+        )
+
+
+def _is_contained(m: Machine, instance: Instance) -> bool:
+    return instance.cls is not None and id(instance.cls.node) in m.contained
+
+
+def _call_native(m: Machine, callee: Native, arguments: Arguments) -> Value:
+    receiver, name = callee.receiver, callee.name
+    if isinstance(receiver, Tensor):
+        return _backward(m, receiver) if name == "backward" else call_method(m, receiver, name, arguments)
+    if isinstance(receiver, LayerVal | Instance):
+        if name == "class of" and isinstance(receiver, LayerVal):
+            return UNK
+        return call_native(m, name, receiver, arguments)
+    if isinstance(receiver, Seq):
+        return seq_method(m, receiver, name, arguments)
+    if isinstance(receiver, Mapping):
+        return dict_method(m, receiver, name, arguments)
+    if isinstance(receiver, Const) and isinstance(receiver.value, str):
+        return text_method(m, receiver.value, name, arguments)
+    if isinstance(receiver, ParamOf):
+        return param_method(m, receiver, name, arguments)
+    if isinstance(receiver, Item):
+        return receiver
+    return m.opaque(*arguments.values())
+
+
+def _backward(m: Machine, tensor: Tensor) -> Value:
+    """``loss.backward()``: note a loss whose graph was cut just before."""
+    node = m.resolve(tensor).node
+    while node.op in ("add", "sub", "mul", "div", "neg", "mean", "sum") and len(node.inputs) == 1:
+        node = node.inputs[0]
+    place = m.here()
+    if node.args.get("rewrapped") is True and node.span is not None and place is not None:
+        if _comes_from_network(node):
+            m.tape.rewraps.append(Rewrap(node.span, node.spelling, place))
+    return NONE
+
+
+def _comes_from_network(node: NodeDraft) -> bool:
+    """Whether a value was computed, and is not just a constant or an input made a leaf."""
+    seen: set[int] = set()
+    todo = list(node.inputs)
+    while todo:
+        source = todo.pop()
+        if id(source) in seen:
+            continue
+        seen.add(id(source))
+        if source.op in ("unknown", "linear", "conv") or source.info.kind.value == "loss":
+            return True
+        todo.extend(source.inputs)
+    return False
+
+
+# -- functions ----------------------------------------------------------------------------------
+
+
+def call_function(m: Machine, function: Function, arguments: Arguments, receiver: Value | None) -> Value:
+    """Run a function of the project on its arguments; too deep, it is not followed."""
+    if m.too_deep or m.running.count(function) >= MAX_SAME:
+        return m.opaque(*arguments.values(), spelling=function.name)
+    frame = Frame(function.scope, {}, function.closure, function, receiver)
+    _bind_parameters(m, function, arguments, frame)
+    site = m.here()
+    if site is not None:
+        m.sites.append(site)
+    m.depth += 1
+    m.running.append(function)
+    m.covered.add(id(function.node))
+    outer = m.place, m.discarding
+    try:
+        return _run(m, function, frame)
+    finally:
+        m.place, m.discarding = outer
+        m.running.pop()
+        m.depth -= 1
+        if site is not None:
+            m.sites.pop()
+
+
+def _run(m: Machine, function: Function, frame: Frame) -> Value:
+    node = function.node
+    if isinstance(node, ast.Lambda):
+        return m.evaluate(m, node.body, frame)
+    flow = m.execute(m, node.body, frame)
+    if frame.yields is not None:
+        return seq(frame.yields, "list")
+    if not frame.returns:
+        return NONE if flow != Flow.RAISE else UNK
+    values = [*frame.returns] if flow != Flow.NORMAL else [*frame.returns, NONE]
+    return m.join(values)
+
+
+def _bind_parameters(m: Machine, function: Function, arguments: Arguments, frame: Frame) -> None:
+    spec = function.node.args
+    positional = [*spec.posonlyargs, *spec.args]
+    names = frame.names
+    given = dict(arguments.kwargs)
+    for i, parameter in enumerate(positional):
+        if i < len(arguments.args):
+            names[parameter.arg] = arguments.args[i]
+        elif parameter.arg in given:
+            names[parameter.arg] = given.pop(parameter.arg)
+        else:
+            names[parameter.arg] = _default(m, function, parameter.arg, arguments.open)
+    if spec.vararg is not None:
+        names[spec.vararg.arg] = seq(arguments.args[len(positional) :], "tuple", not arguments.open)
+    for parameter in spec.kwonlyargs:
+        value = given.pop(parameter.arg, None)
+        names[parameter.arg] = value if value is not None else _default(m, function, parameter.arg, arguments.open)
+    if spec.kwarg is not None:
+        names[spec.kwarg.arg] = mapping(dict(given), not arguments.open)  # type: ignore[arg-type]
+
+
+def _default(m: Machine, function: Function, name: str, is_open: bool) -> Value:
+    """The default of a parameter; a star among the arguments may hide another value."""
+    expression = default_of(function.node.args, name)
+    if expression is None or is_open:
+        return Unk(name)
+    if name not in function.defaults:
+        frame = function.closure or Frame(function.scope, function.scope.names)
+        function.defaults[name] = m.evaluate(m, expression, frame)
+    return function.defaults[name]
+
+
+def default_of(spec: ast.arguments, name: str) -> ast.expr | None:
+    """The expression of a parameter's default."""
+    positional = [*spec.posonlyargs, *spec.args]
+    first = len(positional) - len(spec.defaults)
+    for i, parameter in enumerate(positional):
+        if parameter.arg == name:
+            return spec.defaults[i - first] if i >= first else None
+    for parameter, default in zip(spec.kwonlyargs, spec.kw_defaults, strict=True):
+        if parameter.arg == name:
+            return default
+    return None

@@ -1,0 +1,317 @@
+"""What classes declare and nothing reads, and how the project's code refers to them."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from relucheck.net import Attribute, ModuleClass, UnreadParameter
+from relucheck.ops import MODULES, OPS, Kind
+from relucheck.source.calls import default_of
+from relucheck.source.machine import Machine
+from relucheck.source.modules import ModuleScope, Project
+from relucheck.source.objects import has_weights, is_module_class, modules_of
+from relucheck.source.values import Class, External, Function, Instance, LayerVal, Mapping, Seq, Value
+from relucheck.span import Span
+
+_CALL = re.compile(r"\b([A-Za-z_]\w*)\s*\(")
+
+
+@dataclass(slots=True)
+class Calls:
+    """How a name is called: the most positional arguments, the keywords, whether with stars."""
+
+    positional: int = 0
+    keywords: set[str] = field(default_factory=set)
+    starred: bool = False
+
+
+@dataclass(slots=True)
+class ClassFacts:
+    """Facts about classes that need the text of the whole project; each is computed when asked for."""
+
+    project: Project
+    _mentions: dict[str, list[ModuleScope]] | None = None
+    _calls: dict[int, dict[str, Calls]] = field(default_factory=dict)
+
+    # -- who calls and who contains a class ------------------------------------------------------
+
+    def doubted_parameters(self, cls: Class) -> tuple[str, ...]:
+        """Parameters of ``__init__`` for which some call in the project passes a value of its own."""
+        init = cls.find("__init__")
+        if not isinstance(init, Function):
+            return ()
+        names = [a.arg for a in [*init.node.args.posonlyargs, *init.node.args.args][1:]]
+        keyword_only = [a.arg for a in init.node.args.kwonlyargs]
+        doubted: set[str] = set()
+        for calls in self._calls_of(cls.name):
+            doubted |= set(names[: calls.positional]) | calls.keywords
+            if calls.starred:
+                doubted |= {*names, *keyword_only}
+        return tuple(n for n in [*names, *keyword_only] if n in doubted and default_of(init.node.args, n) is not None)
+
+    def _calls_of(self, name: str) -> Iterator[Calls]:
+        for scope in self._mentioning(name):
+            found = self._calls_in(scope).get(name)
+            if found is not None:
+                yield found
+
+    def _mentioning(self, name: str) -> list[ModuleScope]:
+        if self._mentions is None:
+            self._mentions = {}
+            for scope in self.project.scopes.values():
+                for word in set(_CALL.findall(scope.document.text)):
+                    self._mentions.setdefault(word, []).append(scope)
+        return self._mentions.get(name, [])
+
+    def _calls_in(self, scope: ModuleScope) -> dict[str, Calls]:
+        if id(scope) not in self._calls:
+            self._calls[id(scope)] = _calls(scope.tree)
+        return self._calls[id(scope)]
+
+    def contained(self, scope: ModuleScope) -> set[int]:
+        """Classes that some class body mentions: another module may hold an instance of them."""
+        found: set[int] = set()
+        for cls in scope.classes:
+            for name in _names_in_methods(cls.node):
+                value = scope.names.get(name)
+                if isinstance(value, Class) and value is not cls:
+                    found.add(id(value.node))
+        return found
+
+    # -- facts -----------------------------------------------------------------------------------
+
+    def of_file(self, m: Machine, scope: ModuleScope) -> Iterator[ModuleClass]:
+        """The facts about each class of a file, where there are any."""
+        for cls in scope.classes:
+            facts = self._of_class(m, cls)
+            if facts.unread or facts.unread_parameters or facts.unregistered or facts.repeated or facts.made_in_forward:
+                yield facts
+        yield from _of_loose_code(m, scope)
+
+    def _of_class(self, m: Machine, cls: Class) -> ModuleClass:
+        scope = cls.scope
+        mine = [i for i in m.instances if i.cls is cls]
+        return ModuleClass(
+            name=cls.name,
+            span=m.span_of(cls.node, scope),
+            unread=tuple(self._unread(m, cls)) if is_module_class(cls) else (),
+            unread_parameters=tuple(_unread_parameters(m, cls)) if is_module_class(cls) else (),
+            unregistered=tuple(_unregistered(m, cls, mine)),
+        )
+
+    def _unread(self, m: Machine, cls: Class) -> Iterator[Attribute]:
+        family = _family(cls, self.project)
+        if family is None or not isinstance(cls.find("forward"), Function):
+            return
+        candidates = list(_activation_attributes(cls))
+        if not candidates:
+            return
+        read = set().union(*(_reads(c.node) for c in family))
+        if _reads_everything(family):
+            return
+        for name, node, op in candidates:
+            if name not in read and not self._read_elsewhere(name, family):
+                yield Attribute(name, op, m.span_of(node, cls.scope), ast.unparse(node))
+
+    def _read_elsewhere(self, name: str, family: list[Class]) -> bool:
+        """Whether code outside the classes reads an attribute of that name, of whatever object."""
+        inside = {id(c.node) for c in family}
+        pattern = re.compile(rf"\.{re.escape(name)}\b|[\"']{re.escape(name)}[\"']")
+        for scope in self.project.scopes.values():
+            if not pattern.search(scope.document.text):
+                continue
+            if any(name in _reads(node) for node in _outside(scope.tree, inside)):
+                return True
+        return False
+
+
+def _calls(tree: ast.Module) -> dict[str, Calls]:
+    found: dict[str, Calls] = {}
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", None)
+        if name is None:
+            continue
+        calls = found.setdefault(name, Calls())
+        calls.positional = max(calls.positional, len(node.args))
+        calls.keywords |= {k.arg for k in node.keywords if k.arg is not None}
+        calls.starred |= any(k.arg is None for k in node.keywords) or any(
+            isinstance(a, ast.Starred) for a in node.args
+        )
+    return found
+
+
+def _names_in_methods(node: ast.ClassDef) -> set[str]:
+    return {n.id for s in node.body for n in ast.walk(s) if isinstance(n, ast.Name)}
+
+
+# -- attributes that nothing reads --------------------------------------------------------------
+
+
+def _family(cls: Class, project: Project) -> list[Class] | None:
+    """The class, its bases and its subclasses; None where a base is not known."""
+    harmless = ("torch.nn.Module", "LightningModule", "object", "ABC")
+    if any(not name.endswith(harmless) for name in cls.outside()):
+        return None
+    below = [c for s in project.scopes.values() for c in s.classes if cls in c.mro() and c is not cls]
+    bases = [c for sub in below for c in sub.mro()]
+    return list({id(c): c for c in [*cls.mro(), *below, *bases]}.values())
+
+
+def _activation_attributes(cls: Class) -> Iterator[tuple[str, ast.expr, str]]:
+    """``self.name = nn.ReLU()`` in ``__init__``, with the op."""
+    init = cls.attrs.get("__init__")
+    if not isinstance(init, Function):
+        return
+    for node in ast.walk(init.node):
+        if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.value, ast.Call):
+            target = node.targets[0]
+            op = _activation_called(node.value.func, cls.scope)
+            if op is not None and isinstance(target, ast.Attribute) and isinstance(target.value, ast.Name):
+                yield target.attr, node.value, op
+
+
+def _activation_called(func: ast.expr, scope: ModuleScope) -> str | None:
+    parts: list[str] = []
+    while isinstance(func, ast.Attribute):
+        parts.append(func.attr)
+        func = func.value
+    if not isinstance(func, ast.Name):
+        return None
+    base = scope.names.get(func.id) or scope.bare(func.id)
+    if not isinstance(base, External):
+        return None
+    full = ".".join([base.name, *reversed(parts)])
+    last = full.rpartition(".")[2]
+    spelling = MODULES.get(last) if full.startswith("torch.nn.") else None
+    return spelling.op if spelling is not None and OPS[spelling.op].kind is Kind.ACTIVATION else None
+
+
+def _reads(node: ast.AST) -> set[str]:
+    """Attribute names that code reads, and string constants that may name them."""
+    found: set[str] = set()
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.Attribute) and not isinstance(inner.ctx, ast.Store):
+            found.add(inner.attr)
+        elif isinstance(inner, ast.Constant) and isinstance(inner.value, str) and inner.value.isidentifier():
+            found.add(inner.value)
+    return found
+
+
+_OPEN_READS = frozenset(
+    {"children", "named_children", "_modules", "__dict__", "modules", "named_modules", "state_dict", "getattr", "vars"}
+)
+_INIT_LOOPS = frozenset({"modules", "named_modules"})
+
+
+def _reads_everything(family: Iterable[Class]) -> bool:
+    """Whether a class may apply attributes that it does not name."""
+    for cls in family:
+        for method in cls.node.body:
+            names = _reads(method) | {n.id for n in ast.walk(method) if isinstance(n, ast.Name)}
+            if names & (_OPEN_READS - _INIT_LOOPS):
+                return True
+            if names & _INIT_LOOPS and isinstance(method, ast.FunctionDef) and method.name == "forward":
+                return True
+    return False
+
+
+def _outside(tree: ast.Module, inside: set[int]) -> Iterator[ast.AST]:
+    """The statements of a file that are not in the given classes."""
+    for statement in tree.body:
+        if id(statement) not in inside:
+            yield statement
+
+
+# -- parameters that nothing reads --------------------------------------------------------------
+
+_ACTIVATION_NAMES = frozenset(
+    "act activation act_layer act_fn act_func act_cls activation_fn activation_layer activation_func "
+    "activation_function nonlinearity non_linearity non_linear act_type act_name activ hidden_act "
+    "hidden_activation activation_type activation_name".split()
+)
+_TELLING_DECORATORS = frozenset({"register_to_config", "auto_docstring", "store_args"})
+
+
+def _unread_parameters(m: Machine, cls: Class) -> Iterator[UnreadParameter]:
+    init = cls.attrs.get("__init__")
+    if not isinstance(init, Function) or not isinstance(init.node, ast.FunctionDef):
+        return
+    spec = init.node.args
+    asked = [a for a in [*spec.args[1:], *spec.kwonlyargs] if a.arg in _ACTIVATION_NAMES]
+    if not asked or init.node.decorator_list or _is_stub(init.node):
+        return
+    names = {n.id for s in init.node.body for n in ast.walk(s) if isinstance(n, ast.Name)}
+    words = {n.attr for s in init.node.body for n in ast.walk(s) if isinstance(n, ast.Attribute)}
+    if "locals" in names or "save_hyperparameters" in words or "vars" in names:
+        return
+    for parameter in asked:
+        if parameter.arg not in names:
+            yield UnreadParameter(parameter.arg, m.span_of(parameter, cls.scope))
+
+
+def _is_stub(node: ast.FunctionDef) -> bool:
+    """Whether a body does nothing but document, raise or call super without arguments."""
+    rest = [s for s in node.body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]
+    return all(isinstance(s, ast.Pass | ast.Raise) for s in rest)
+
+
+# -- layers in plain lists, made in forward, repeated -------------------------------------------
+
+
+def _unregistered(m: Machine, cls: Class, instances: list[Instance]) -> Iterator[Attribute]:
+    """Layers with weights that only a plain list or dict of a module holds, and that were applied."""
+    if not is_module_class(cls):
+        return
+    seen: set[Span] = set()
+    for instance in instances:
+        registered = {_key(v) for _, v in modules_of(instance)}
+        for name, value in instance.attrs.items():
+            if not isinstance(value, Seq | Mapping) or name.startswith("_"):
+                continue
+            if not _holds_unregistered(value, registered):
+                continue
+            at = value.state.get("at")
+            if isinstance(at, ast.AST) and (span := m.span_of(at, cls.scope)) not in seen:
+                seen.add(span)
+                yield Attribute(name, "", span, "a dict" if isinstance(value, Mapping) else "a list")
+
+
+def _holds_unregistered(value: Seq | Mapping, registered: set[int]) -> bool:
+    items = value.items if isinstance(value, Seq) else (*value.items.values(), *value.rest)
+    loose = [v for v in items if has_weights(v)]
+    return bool(loose) and all(_key(v) not in registered for v in loose) and any(_applied(v) for v in loose)
+
+
+def _key(value: Value) -> int:
+    return id(value.layer) if isinstance(value, LayerVal) else id(value)
+
+
+def _applied(value: Value) -> bool:
+    if isinstance(value, LayerVal):
+        return value.layer.applied
+    return isinstance(value, Instance) and value.applied
+
+
+def _of_loose_code(m: Machine, scope: ModuleScope) -> Iterator[ModuleClass]:
+    """Facts that belong to places of a file rather than to one class."""
+    repeated = tuple(dict.fromkeys(m.repeated.get(id(scope), ())))
+    made = tuple(_made_in_forward(m, scope))
+    if repeated or made:
+        place = (repeated or made)[0].span
+        yield ModuleClass(scope.path, place, repeated=repeated, made_in_forward=made)
+
+
+def _made_in_forward(m: Machine, scope: ModuleScope) -> Iterator[Attribute]:
+    seen: set[Span] = set()
+    for layer in scope.tape.layers:
+        weighty = bool(layer.info.weights) or layer.info.kind in (Kind.DROPOUT, Kind.RECURRENT, Kind.ATTENTION)
+        here = layer.made is not None and layer.made.path == scope.path
+        if layer.in_forward and layer.applied and not layer.stored and weighty and here and layer.made not in seen:
+            assert layer.made is not None
+            seen.add(layer.made)
+            yield Attribute("", layer.op, layer.made, layer.spelling)

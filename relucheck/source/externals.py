@@ -1,0 +1,293 @@
+"""Functions of torch and of the standard library that networks are written with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from relucheck.source.binding import Arguments
+from relucheck.source.builtins import BUILTINS
+from relucheck.source.iteration import iterate
+from relucheck.source.layers import (
+    CONTAINERS,
+    call_init,
+    is_optimiser,
+    layer_class,
+    make,
+    make_optimiser,
+    schedule,
+)
+from relucheck.source.machine import Machine, tensors_in, to_arg
+from relucheck.source.objects import fill_container, new_instance
+from relucheck.source.tensors import call_function, spelling_of
+from relucheck.source.values import (
+    NONE,
+    TRUE,
+    UNK,
+    Const,
+    External,
+    Instance,
+    Item,
+    LayerVal,
+    Mapping,
+    ParamOf,
+    Partial,
+    Seq,
+    Tensor,
+    Value,
+    mapping,
+    seq,
+)
+
+Handler = Callable[[Machine, Arguments], Value]
+
+
+def call_external(m: Machine, name: str, arguments: Arguments) -> Value:
+    """Call something of a library by its qualified name."""
+    handler = _HANDLERS.get(name)
+    if handler is not None:
+        return handler(m, arguments)
+    if name.startswith("torch."):
+        known = _call_torch(m, name, arguments)
+        if known is not None:
+            return known
+    if name.startswith("math."):
+        return _math(name[5:], arguments)
+    last = name.rpartition(".")[2]
+    if is_optimiser(name):
+        return make_optimiser(m, last, arguments)
+    if "sched" in name.lower() or "lr_" in name:
+        for value in arguments.values():
+            schedule(value)
+    if last in _WRAPPERS and arguments.args:
+        return arguments.args[0]
+    return m.opaque(*arguments.values(), spelling=name)
+
+
+_WRAPPERS = frozenset(
+    "DataParallel DistributedDataParallel FullyShardedDataParallel compile script weight_norm spectral_norm "
+    "parametrize convert_sync_batchnorm trace disable checkpoint_wrapper prepare_model".split()
+)
+
+
+def _call_torch(m: Machine, name: str, arguments: Arguments) -> Value | None:
+    cls = layer_class(name)
+    if cls is not None:
+        return make(m, cls, arguments)
+    last = name.rpartition(".")[2]
+    if name.startswith("torch.nn.") and last in CONTAINERS:
+        instance = new_instance(m, None, last)
+        fill_container(m, instance, arguments)
+        return instance
+    if name.startswith("torch.nn.init."):
+        return call_init(m, last, arguments)
+    spelling = spelling_of(name)
+    if spelling is not None:
+        return call_function(m, spelling, arguments, last)
+    if name.startswith("torch.nn.") and last[:1].isupper() and name.count(".") == 2:
+        return LayerVal(m.layer("unknown", f"nn.{last}", {}, {}))
+    return None
+
+
+# -- torch --------------------------------------------------------------------------------------
+
+
+def _parameter(m: Machine, a: Arguments) -> Value:
+    data = a.get(0, "data")
+    if isinstance(data, ParamOf):
+        return data
+    shape = data.node.shape if isinstance(data, Tensor) else None
+    return m.node("parameter", spelling="nn.Parameter", shape=shape)
+
+
+def _tensor(m: Machine, a: Arguments) -> Value:
+    """``torch.tensor(x)``; of a number out of a graph with requires_grad, it starts a new graph."""
+    data = a.get(0, "data") or UNK
+    source = data.source if isinstance(data, Item) else (data.node if isinstance(data, Tensor) else None)
+    if source is not None and a.keyword("requires_grad") == TRUE:
+        return m.node("detach", source, args={"rewrapped": True}, spelling="torch.tensor(..., requires_grad=True)")
+    value = to_arg(data)
+    if isinstance(data, Const):
+        return m.node("constant", args={"value": value}, spelling="tensor", shape=())
+    if any(True for _ in tensors_in(data)):
+        return m.opaque(data)
+    return m.node("constant", spelling="tensor", shape=_nested_shape(data))
+
+
+def _nested_shape(data: Value) -> tuple[int, ...] | None:
+    if isinstance(data, Seq) and data.exact and data.items:
+        inner = _nested_shape(data.items[0])
+        return None if inner is None else (len(data.items), *inner)
+    return () if isinstance(data, Const) else None
+
+
+def _variable(m: Machine, a: Arguments) -> Value:
+    """``Variable(x)`` is x; of detached data with requires_grad it starts a new graph."""
+    data = a.get(0, "data") or UNK
+    if isinstance(data, Tensor) and data.node.op == "detach" and a.keyword("requires_grad") == TRUE:
+        return m.node("detach", data.node, args={"rewrapped": True}, spelling="Variable(..., requires_grad=True)")
+    return data
+
+
+def _checkpoint(m: Machine, a: Arguments) -> Value:
+    """``checkpoint(fn, *args)`` computes ``fn(*args)``."""
+    if not a.args:
+        return UNK
+    kwargs = tuple((k, v) for k, v in a.kwargs if k not in ("use_reentrant", "preserve_rng_state"))
+    return m.call(m, a.args[0], Arguments(a.args[1:], kwargs, a.open))
+
+
+def _checkpoint_sequential(m: Machine, a: Arguments) -> Value:
+    return m.call(m, a.args[0], Arguments(a.args[2:3])) if len(a.args) >= 3 else UNK
+
+
+def _deepcopy(m: Machine, a: Arguments) -> Value:
+    """A copy has weights of its own."""
+    return copy_value(m, a.args[0]) if a.args else UNK
+
+
+def copy_value(m: Machine, value: Value, depth: int = 6) -> Value:
+    """A copy of a layer, module or list, deep as far as layers go."""
+    if isinstance(value, LayerVal):
+        old = value.layer
+        new = m.layer(old.op, old.spelling, dict(old.args), dict(old.explicit))
+        new.made, new.owner, new.name = old.made, old.owner, old.name
+        return LayerVal(new)
+    if isinstance(value, Seq) and depth:
+        return seq([copy_value(m, v, depth - 1) for v in value.items], value.kind, value.exact)
+    if isinstance(value, Mapping) and depth:
+        items = {k: copy_value(m, v, depth - 1) for k, v in value.items.items()}
+        return mapping(items, value.exact, value.rest)
+    if isinstance(value, Instance) and depth:
+        copied = new_instance(m, value.cls, value.container)
+        copied.opaque, copied.name, copied.stored = value.opaque, value.name, value.stored
+        for key, inner in value.attrs.items():
+            copied.attrs[key] = copy_value(m, inner, depth - 1)
+        return copied
+    return value
+
+
+# -- the standard library -----------------------------------------------------------------------
+
+
+def _partial(_m: Machine, a: Arguments) -> Value:
+    return Partial(a.args[0], a.args[1:], a.kwargs) if a.args else UNK
+
+
+def _ordered_dict(m: Machine, a: Arguments) -> Value:
+    return BUILTINS["dict"](m, a)
+
+
+def _math(name: str, a: Arguments) -> Value:
+    function = getattr(math, name, None)
+    args = [v.value for v in a.args if isinstance(v, Const)]
+    if not callable(function) or len(args) != len(a.args) or name in ("factorial", "comb", "perm"):
+        return UNK
+    try:
+        result = function(*args)
+    except (TypeError, ValueError, OverflowError):
+        return UNK
+    return Const(result) if isinstance(result, int | float | bool) else UNK
+
+
+def _none(_m: Machine, _a: Arguments) -> Value:
+    return NONE
+
+
+def _chain(m: Machine, a: Arguments) -> Value:
+    rows = [iterate(m, v) for v in a.args]
+    return seq([v for items, _ in rows for v in items], "list", all(exact for _, exact in rows))
+
+
+def _pairwise(m: Machine, a: Arguments) -> Value:
+    items, exact = iterate(m, a.args[0] if a.args else UNK)
+    return seq([seq(pair, "tuple") for pair in zip(items, items[1:], strict=False)], "list", exact)
+
+
+def _reduce(m: Machine, a: Arguments) -> Value:
+    if len(a.args) < 2:
+        return UNK
+    items, exact = iterate(m, a.args[1])
+    values = [*a.args[2:3], *items]
+    if not values or not exact:
+        return m.opaque(*a.args)
+    result = values[0]
+    for value in values[1:]:
+        result = m.call(m, a.args[0], Arguments((result, value)))
+    return result
+
+
+def _simple_namespace(m: Machine, a: Arguments) -> Value:
+    instance = new_instance(m, None, "")
+    for key, value in a.kwargs:
+        m.heap.store(instance.attrs, key, value)
+    return instance
+
+
+def _wrap_identity(_m: Machine, a: Arguments) -> Value:
+    return a.args[0] if a.args else NONE
+
+
+_HANDLERS: dict[str, Handler] = {
+    "torch.nn.Parameter": _parameter,
+    "torch.nn.parameter.Parameter": _parameter,
+    "torch.tensor": _tensor,
+    "torch.as_tensor": _tensor,
+    "torch.FloatTensor": _tensor,
+    "torch.Tensor": _tensor,
+    "torch.autograd.Variable": _variable,
+    "torch.utils.checkpoint.checkpoint": _checkpoint,
+    "torch.utils.checkpoint.checkpoint_sequential": _checkpoint_sequential,
+    "torch.utils.data.DataLoader": lambda _m, _a: UNK,
+    "torch.compile": _wrap_identity,
+    "torch.jit.script": _wrap_identity,
+    "copy.deepcopy": _deepcopy,
+    "copy.copy": _deepcopy,
+    "functools.partial": _partial,
+    "functools.reduce": _reduce,
+    "collections.OrderedDict": _ordered_dict,
+    "collections.defaultdict": lambda _m, _a: mapping({}, False),
+    "itertools.chain": _chain,
+    "itertools.pairwise": _pairwise,
+    "itertools.repeat": lambda _m, a: seq([a.args[0]] * 2 if a.args else [], "list", False),
+    "types.SimpleNamespace": _simple_namespace,
+    "typing.cast": lambda _m, a: a.args[1] if len(a.args) > 1 else UNK,
+    "warnings.warn": _none,
+}
+
+CONSTANTS: dict[str, Value] = {
+    "math.pi": Const(math.pi),
+    "math.e": Const(math.e),
+    "math.inf": Const(math.inf),
+    "numpy.pi": Const(math.pi),
+    "numpy.inf": Const(math.inf),
+    "torch.pi": Const(math.pi),
+    "torch.inf": Const(math.inf),
+    "typing.TYPE_CHECKING": Const(False),
+}
+"""Attributes of libraries that are known values."""
+
+
+def external_attribute(name: str, attribute: str) -> Value:
+    """``library.attribute``."""
+    full = f"{_ALIASES.get(name, name)}.{attribute}"
+    return CONSTANTS.get(full) or External(_ALIASES.get(full, full))
+
+
+_ALIASES = {
+    "torch.nn.modules": "torch.nn",
+    "torch.nn.modules.activation": "torch.nn",
+    "torch.nn.modules.linear": "torch.nn",
+    "torch.nn.modules.conv": "torch.nn",
+    "torch.nn.modules.batchnorm": "torch.nn",
+    "torch.nn.modules.loss": "torch.nn",
+    "torch.nn.modules.container": "torch.nn",
+    "torch.nn.modules.dropout": "torch.nn",
+    "torch.nn.modules.normalization": "torch.nn",
+    "torch.optim.adam.Adam": "torch.optim.Adam",
+}
+
+
+def import_name(dotted: str) -> External:
+    """The library module of a dotted name."""
+    return External(_ALIASES.get(dotted, dotted))

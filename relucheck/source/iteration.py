@@ -1,0 +1,199 @@
+"""Iterating, unpacking and indexing values; what is not known is read as two rounds."""
+
+from __future__ import annotations
+
+from relucheck.source.machine import Machine
+from relucheck.source.objects import modules_of
+from relucheck.source.tensors import index as tensor_index
+from relucheck.source.tensors import part, size_of
+from relucheck.source.values import (
+    NONE,
+    UNK,
+    Const,
+    Instance,
+    Item,
+    LayerVal,
+    Mapping,
+    OneOf,
+    ParamOf,
+    Seq,
+    ShapeOf,
+    Tensor,
+    Unk,
+    Value,
+    one_of,
+    seq,
+)
+
+ROUNDS = 2
+MAX_RANGE = 64
+
+
+def iterate(m: Machine, value: Value) -> tuple[tuple[Value, ...], bool]:
+    """The items of an iterable, and whether they are all of them."""
+    if isinstance(value, Seq):
+        return value.items, value.exact
+    if isinstance(value, Mapping):
+        return tuple(Const(k) for k in value.items), value.exact
+    if isinstance(value, Const) and isinstance(value.value, str):
+        return tuple(Const(c) for c in value.value[:MAX_RANGE]), len(value.value) <= MAX_RANGE
+    if isinstance(value, Instance) and value.container:
+        return _container(value)
+    if isinstance(value, Tensor):
+        return _tensor(m, value)
+    return _unknown(m, value), False
+
+
+def _container(instance: Instance) -> tuple[tuple[Value, ...], bool]:
+    items = instance.attrs.get("_items")
+    if isinstance(items, Mapping):
+        return tuple(Const(k) for k in items.items), items.exact
+    return (items.items, items.exact) if isinstance(items, Seq) else ((), False)
+
+
+def _tensor(m: Machine, tensor: Tensor) -> tuple[tuple[Value, ...], bool]:
+    node = m.resolve(tensor).node
+    return tuple(m.node("index", node) for _ in range(ROUNDS)), False
+
+
+def _unknown(m: Machine, value: Value) -> tuple[Value, ...]:
+    name = value.name if isinstance(value, Unk) else None
+    return tuple(Unk(f"{name}[{i}]" if name else None) for i in range(ROUNDS))
+
+
+def unpack(m: Machine, value: Value, count: int, starred: int | None = None) -> list[Value]:
+    """The values of ``a, b = value``; a starred target gets a list."""
+    if isinstance(value, OneOf):
+        return _unpack_one_of(m, value, count, starred)
+    if isinstance(value, Instance) and value.container:
+        value = seq(_container(value)[0], "tuple", _container(value)[1])
+    if isinstance(value, Seq) and value.exact and (len(value.items) == count or starred is not None):
+        return _spread(value.items, count, starred)
+    if isinstance(value, Tensor):
+        whole = m.resolve(value)
+        return [part(m, whole, i) for i in range(count)]
+    if isinstance(value, ShapeOf):
+        return [size_of(value.node, Const(i)) for i in range(count)]
+    name = value.name if isinstance(value, Unk) else None
+    return [Unk(f"{name}[{i}]" if name else None) for i in range(count)]
+
+
+def _unpack_one_of(m: Machine, value: OneOf, count: int, starred: int | None) -> list[Value]:
+    rows = [unpack(m, choice, count, starred) for choice in value.values if choice != NONE]
+    return [m.join([row[i] for row in rows]) for i in range(count)] if rows else [UNK] * count
+
+
+def _spread(items: tuple[Value, ...], count: int, starred: int | None) -> list[Value]:
+    if starred is None:
+        return list(items)
+    after = count - starred - 1
+    middle = items[starred : len(items) - after]
+    return [*items[:starred], seq(middle), *items[len(items) - after :]]
+
+
+def get_item(m: Machine, value: Value, key: Value) -> Value:
+    """``value[key]``."""
+    if isinstance(value, OneOf):
+        return m.join([get_item(m, choice, key) for choice in value.values if choice != NONE] or [UNK])
+    if isinstance(value, Tensor):
+        return tensor_index(m, value, key)
+    if isinstance(value, ShapeOf):
+        return size_of(value.node, key)
+    if isinstance(value, Instance) and value.container:
+        return _container_item(m, value, key)
+    if isinstance(value, Seq):
+        return _seq_item(m, value, key)
+    if isinstance(value, Mapping):
+        return _mapping_item(m, value, key)
+    if isinstance(value, Const) and isinstance(value.value, str) and isinstance(key, Const):
+        return _character(value.value, key.value)
+    if isinstance(value, Unk) and value.name and isinstance(key, Const):
+        return Unk(f"{value.name}[{key.value!r}]")
+    if isinstance(value, Item | ParamOf):
+        return UNK
+    return m.opaque(value, key)
+
+
+def _character(text: str, at: object) -> Value:
+    return Const(text[at]) if isinstance(at, int) and -len(text) <= at < len(text) else UNK
+
+
+def _container_item(m: Machine, instance: Instance, key: Value) -> Value:
+    items = instance.attrs.get("_items")
+    if isinstance(items, Mapping):
+        return _mapping_item(m, items, key)
+    if not isinstance(items, Seq):
+        return UNK
+    found = _seq_item(m, items, key)
+    if isinstance(found, Seq):  # a slice of a container is a container
+        part_of = Instance(None, {"_items": found}, instance.container, is_module=True, name=instance.name)
+        part_of.stored = True
+        return part_of
+    return found
+
+
+def _seq_item(m: Machine, row: Seq, key: Value) -> Value:
+    if isinstance(key, Seq) and key.kind == "slice":
+        return _slice(row, key)
+    if isinstance(key, Const) and isinstance(key.value, int):
+        return _at(row, key.value)
+    distinct = one_of(list(row.items)) if row.items else UNK
+    return distinct if len(row.items) <= 3 else UNK
+
+
+def _at(row: Seq, at: int) -> Value:
+    size = len(row.items)
+    if -size <= at < size and (row.exact or at in (0, -1)):
+        return row.items[at]
+    return UNK
+
+
+def _slice(row: Seq, key: Seq) -> Value:
+    bounds = [v.value if isinstance(v, Const) else "?" for v in key.items]
+    if any(not isinstance(b, int | None) for b in bounds):
+        return seq(row.items, row.kind, False)
+    if row.exact:
+        return seq(row.items[slice(*bounds)], row.kind)  # type: ignore[misc]
+    if bounds in ([None, None, None], [None, -1, None], [1, None, None], [None, None, -1]):
+        return seq(row.items[slice(*bounds)], row.kind, False)  # type: ignore[misc]
+    return seq(row.items, row.kind, False)
+
+
+def _mapping_item(m: Machine, table: Mapping, key: Value) -> Value:
+    if isinstance(key, Const):
+        if key.value in table.items:
+            return table.items[key.value]
+        return UNK
+    if isinstance(key, OneOf):
+        return m.join([_mapping_item(m, table, choice) for choice in key.values])
+    values = [*table.items.values(), *table.rest]
+    return one_of(values) if values and table.exact else UNK
+
+
+def length(value: Value) -> Value:
+    """``len(value)``."""
+    if isinstance(value, Seq | Mapping):
+        return Const(len(value.items)) if value.exact else UNK
+    if isinstance(value, Const) and isinstance(value.value, str | bytes):
+        return Const(len(value.value))
+    if isinstance(value, Instance) and value.container:
+        items = value.attrs.get("_items")
+        return length(items) if isinstance(items, Seq | Mapping) else UNK
+    if isinstance(value, Tensor):
+        return size_of(value.node, Const(0))
+    return UNK
+
+
+def named_parameters(owner: Value) -> tuple[Value, ...]:
+    """``(name, parameter)`` of every layer with weights inside a module."""
+    found: list[Value] = []
+    for path, value in modules_of(owner):
+        if isinstance(value, LayerVal):
+            for name in value.layer.info.weights:
+                if name == "bias" and value.layer.args.get("bias") is False:
+                    continue
+                full = f"{path}.{name}" if path else name
+                found.append(seq([Const(full), ParamOf(value.layer, name)], "tuple"))
+    return tuple(found)
+
+

@@ -1,0 +1,324 @@
+"""Methods of torch modules that the interpreter carries out itself: ``apply``, ``parameters``, ``append`` ..."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from relucheck.source.binding import Arguments
+from relucheck.source.drafts import NodeDraft
+from relucheck.source.iteration import iterate, named_parameters
+from relucheck.source.layers import apply_layer, layer_class
+from relucheck.source.machine import Machine, tensors_in
+from relucheck.source.objects import (
+    adopt,
+    bind_attribute,
+    children_of,
+    container_items,
+    fill_container,
+    modules_of,
+    set_attribute,
+)
+from relucheck.source.values import (
+    NONE,
+    UNK,
+    Const,
+    External,
+    Flow,
+    Instance,
+    LayerVal,
+    Mapping,
+    OneOf,
+    ParamsOf,
+    Seq,
+    Value,
+    mapping,
+    seq,
+)
+
+Handler = Callable[[Machine, Value, Arguments], Value]
+
+
+def _itself(_m: Machine, receiver: Value, _a: Arguments) -> Value:
+    return receiver
+
+
+def _nothing(_m: Machine, _receiver: Value, _a: Arguments) -> Value:
+    return NONE
+
+
+def _apply(m: Machine, receiver: Value, a: Arguments) -> Value:
+    """``module.apply(fn)`` calls fn on every module inside."""
+    if a.args:
+        for _, module in modules_of(receiver):
+            m.call(m, a.args[0], Arguments((module,)))
+    return receiver
+
+
+def _parameters(_m: Machine, receiver: Value, _a: Arguments) -> Value:
+    return ParamsOf(receiver)
+
+
+def _named_parameters(_m: Machine, receiver: Value, _a: Arguments) -> Value:
+    return seq(list(named_parameters(receiver)), "list", not _open(receiver))
+
+
+def _open(receiver: Value) -> bool:
+    return isinstance(receiver, Instance) and receiver.opaque
+
+
+def _modules(_m: Machine, receiver: Value, _a: Arguments) -> Value:
+    return seq([v for _, v in modules_of(receiver)], "list", not _open(receiver))
+
+
+def _named_modules(_m: Machine, receiver: Value, _a: Arguments) -> Value:
+    rows = [seq([Const(k), v], "tuple") for k, v in modules_of(receiver)]
+    return seq(rows, "list", not _open(receiver))
+
+
+def _children(_m: Machine, receiver: Value, _a: Arguments) -> Value:
+    children = children_of(receiver) if isinstance(receiver, Instance) else []
+    return seq([v for _, v in children], "list", not _open(receiver))
+
+
+def _named_children(_m: Machine, receiver: Value, _a: Arguments) -> Value:
+    children = children_of(receiver) if isinstance(receiver, Instance) else []
+    return seq([seq([Const(k), v], "tuple") for k, v in children], "list", not _open(receiver))
+
+
+def _add_module(m: Machine, receiver: Value, a: Arguments) -> Value:
+    name, module = a.get(0, "name"), a.get(1, "module")
+    if not isinstance(receiver, Instance) or module is None:
+        return NONE
+    if isinstance(name, Const) and isinstance(name.value, str):
+        set_attribute(m, receiver, name.value, module)
+    else:
+        adopt(m, module, "?")
+    if receiver.container in ("Sequential", "ModuleList"):
+        _extend(m, receiver, (module,), True)
+    elif receiver.container == "ModuleDict" and isinstance(name, Const):
+        _put_named(m, receiver, name, module)
+    return NONE
+
+
+def _put_named(m: Machine, receiver: Instance, name: Const, module: Value) -> None:
+    items = receiver.attrs.get("_items")
+    if isinstance(items, Mapping):
+        adopt(m, module, str(name.value))
+        grown = mapping({**items.items, name.value: module}, items.exact, items.rest)
+        m.heap.store(receiver.attrs, "_items", grown)
+
+
+def _append(m: Machine, receiver: Value, a: Arguments) -> Value:
+    if isinstance(receiver, Instance) and a.args:
+        _extend(m, receiver, (a.args[0],), True)
+    return receiver
+
+
+def _extend_with(m: Machine, receiver: Value, a: Arguments) -> Value:
+    if isinstance(receiver, Instance) and a.args:
+        items, exact = iterate(m, a.args[0])
+        _extend(m, receiver, items, exact)
+    return receiver
+
+
+def _insert(m: Machine, receiver: Value, a: Arguments) -> Value:
+    row = receiver.attrs.get("_items") if isinstance(receiver, Instance) else None
+    if isinstance(row, Seq) and isinstance(receiver, Instance) and len(a.args) == 2:
+        at = a.args[0]
+        items = list(row.items)
+        known = isinstance(at, Const) and isinstance(at.value, int)
+        items.insert(at.value if known and isinstance(at, Const) and isinstance(at.value, int) else len(items), a.args[1])
+        adopt(m, a.args[1], "?")
+        m.heap.store(receiver.attrs, "_items", seq(items, "list", row.exact and known))
+    return NONE
+
+
+def _extend(m: Machine, receiver: Instance, values: tuple[Value, ...], exact: bool) -> None:
+    row = receiver.attrs.get("_items")
+    if isinstance(row, Seq):
+        for i, value in enumerate(values):
+            key = str(len(row.items) + i)
+            adopt(m, value, f"{receiver.name}.{key}" if receiver.name else key)
+        m.heap.store(row.state, "items", (*row.items, *values))
+        m.heap.store(row.state, "exact", row.exact and exact)
+
+
+def _items_of(receiver: Value) -> list[tuple[str, Value]]:
+    return container_items(receiver) if isinstance(receiver, Instance) else []
+
+
+def _exact(receiver: Value) -> bool:
+    items = receiver.attrs.get("_items") if isinstance(receiver, Instance) else None
+    return isinstance(items, Seq | Mapping) and items.exact
+
+
+def _items(_m: Machine, receiver: Value, _a: Arguments) -> Value:
+    rows = [seq([Const(k), v], "tuple") for k, v in _items_of(receiver)]
+    return seq(rows, "list", _exact(receiver))
+
+
+def _keys(_m: Machine, receiver: Value, _a: Arguments) -> Value:
+    return seq([Const(k) for k, _ in _items_of(receiver)], "list", _exact(receiver))
+
+
+def _values(_m: Machine, receiver: Value, _a: Arguments) -> Value:
+    return seq([v for _, v in _items_of(receiver)], "list", _exact(receiver))
+
+
+def _update(m: Machine, receiver: Value, a: Arguments) -> Value:
+    if isinstance(receiver, Instance) and a.args and isinstance(a.args[0], Mapping):
+        for key, value in a.args[0].items.items():
+            _put_named(m, receiver, Const(key), value)
+    return NONE
+
+
+def _register_tensor(m: Machine, receiver: Value, a: Arguments) -> Value:
+    name, value = a.get(0, "name"), a.get(1, "tensor") or a.get(1, "param")
+    if isinstance(receiver, Instance) and isinstance(name, Const) and isinstance(name.value, str):
+        set_attribute(m, receiver, name.value, value if value is not None else NONE)
+    return NONE
+
+
+def _forward(m: Machine, receiver: Value, a: Arguments) -> Value:
+    return call_module(m, receiver, a)
+
+
+_HANDLERS: dict[str, Handler] = {
+    **dict.fromkeys(
+        "to cuda cpu float double half bfloat16 train eval requires_grad_ share_memory type compile".split(), _itself
+    ),
+    "apply": _apply,
+    "parameters": _parameters,
+    "named_parameters": _named_parameters,
+    "modules": _modules,
+    "named_modules": _named_modules,
+    "children": _children,
+    "named_children": _named_children,
+    "add_module": _add_module,
+    "register_module": _add_module,
+    "append": _append,
+    "extend": _extend_with,
+    "insert": _insert,
+    "items": _items,
+    "keys": _keys,
+    "values": _values,
+    "update": _update,
+    "register_buffer": _register_tensor,
+    "register_parameter": _register_tensor,
+    "forward": _forward,
+    "__call__": _forward,
+    "zero_grad": _nothing,
+    "load_state_dict": _nothing,
+    "save_hyperparameters": _nothing,
+    "log": _nothing,
+    "log_dict": _nothing,
+}
+
+
+def call_native(m: Machine, name: str, receiver: Value, arguments: Arguments) -> Value:
+    """Call a method of a torch module, or of ``super()`` where that is torch's."""
+    if name.startswith("super."):
+        return _call_super(m, name[6:], receiver, arguments)
+    handler = _HANDLERS.get(name)
+    return handler(m, receiver, arguments) if handler is not None else UNK
+
+
+def _call_super(m: Machine, name: str, receiver: Value, arguments: Arguments) -> Value:
+    if not isinstance(receiver, Instance):
+        return UNK
+    if name == "__init__":
+        _init_base(m, receiver, arguments)
+        return NONE
+    if name in ("forward", "__call__"):
+        base = receiver.attrs.get("_base")
+        if isinstance(base, LayerVal):
+            return apply_layer(m, base.layer, arguments)
+        if receiver.container == "Sequential":
+            return run_sequential(m, receiver, arguments)
+        return m.opaque(*arguments.values())
+    return call_native(m, name, receiver, arguments) if name in _HANDLERS else UNK
+
+
+def _init_base(m: Machine, receiver: Instance, arguments: Arguments) -> None:
+    if receiver.container:
+        fill_container(m, receiver, arguments)
+        return
+    if receiver.cls is None:
+        return
+    for name in receiver.cls.outside():
+        if layer_class(name) is not None:
+            m.heap.store(receiver.attrs, "_base", m.call(m, External(name), arguments))
+            return
+
+
+# -- running modules ----------------------------------------------------------------------------
+
+
+def call_module(m: Machine, value: Value, arguments: Arguments) -> Value:
+    """Apply a module: run its forward, or its elements one after the other."""
+    if isinstance(value, LayerVal):
+        return apply_layer(m, value.layer, arguments)
+    if not isinstance(value, Instance):
+        return m.opaque(*arguments.values())
+    value.applied = True
+    forward = value.cls.find("forward") if value.cls is not None else None
+    if forward is not None:
+        return _run_forward(m, value, forward, arguments)
+    if value.container == "Sequential":
+        return run_sequential(m, value, arguments)
+    base = value.attrs.get("_base")
+    if isinstance(base, LayerVal):
+        return apply_layer(m, base.layer, arguments)
+    return m.opaque(*arguments.values(), spelling=value.class_name)
+
+
+def _run_forward(m: Machine, module: Instance, forward: Value, arguments: Arguments) -> Value:
+    outer, m.container_span = m.container_span, None
+    m.forwards.append(module)
+    m.scope_path.append(module.name or module.class_name)
+    try:
+        return m.call(m, bind_attribute(m, forward, module), arguments)
+    finally:
+        m.scope_path.pop()
+        m.forwards.pop()
+        m.container_span = outer
+
+
+def run_sequential(m: Machine, module: Instance, arguments: Arguments) -> Value:
+    """The elements of a Sequential, each on the result of the one before."""
+    value = arguments.args[0] if arguments.args else next((v for _, v in arguments.kwargs), UNK)
+    outer = m.container_span
+    if outer is None:
+        m.container_span = m.here()
+    m.forwards.append(module)
+    m.scope_path.append(module.name or module.class_name)
+    try:
+        for _, item in container_items(module):
+            value = run_item(m, item, value)
+        return value
+    finally:
+        m.scope_path.pop()
+        m.forwards.pop()
+        m.container_span = outer
+
+
+def run_item(m: Machine, item: Value, value: Value) -> Value:
+    """One element; one that may be absent may leave the value as it is."""
+    if not isinstance(item, OneOf):
+        return value if item == NONE else m.call(m, item, Arguments((value,)))
+    results: list[Value] = []
+
+    def attempt(choice: Value) -> Callable[[], str]:
+        def run() -> str:
+            results.append(value if choice == NONE else m.call(m, choice, Arguments((value,))))
+            return Flow.NORMAL
+
+        return run
+
+    m.branch([attempt(choice) for choice in item.values])
+    return m.join(results)
+
+
+def output_nodes(value: Value) -> list[NodeDraft]:
+    """The nodes that a returned value holds."""
+    return [t.node for t in tensors_in(value, 3)]

@@ -1,0 +1,397 @@
+"""Objects: making instances of the project's classes and of torch's containers, and their attributes."""
+
+from __future__ import annotations
+
+import ast
+
+from relucheck.net import Attribute
+from relucheck.source.binding import NO_ARGUMENTS, Arguments
+from relucheck.source.drafts import LayerDraft
+from relucheck.source.layers import CONTAINERS, layer_attribute, layer_class, layers_in
+from relucheck.source.machine import Machine
+from relucheck.source.values import (
+    UNK,
+    Bound,
+    Class,
+    Const,
+    External,
+    Function,
+    Instance,
+    LayerVal,
+    Mapping,
+    Native,
+    OneOf,
+    ParamsOf,
+    Plain,
+    Seq,
+    Super,
+    Tensor,
+    Unk,
+    Value,
+    alternatives,
+    mapping,
+    same,
+    seq,
+)
+
+MODULE_BASES = frozenset({"torch.nn.Module", "torch.nn.modules.module.Module", "torch.jit.ScriptModule"})
+_HARMLESS_BASES = MODULE_BASES | {
+    "abc.ABC",
+    "object",
+    "typing.Generic",
+    "typing.Protocol",
+    "enum.Enum",
+    "torch.nn.Sequential",
+    "torch.nn.ModuleList",
+    "torch.nn.ModuleDict",
+}
+
+
+def is_module_class(cls: Class) -> bool:
+    """Whether a class is a network module: by its bases, or because it has a forward."""
+    outside = cls.outside()
+    if any(name in MODULE_BASES or name.startswith("torch.nn.") for name in outside):
+        return True
+    if any(name.rpartition(".")[2].endswith(("Module", "PreTrainedModel")) for name in outside):
+        return True
+    return bool(outside) and isinstance(cls.find("forward"), Function)
+
+
+def is_opaque(cls: Class) -> bool:
+    """Whether a base that is not known may give the class attributes and methods."""
+    return any(name not in _HARMLESS_BASES and layer_class(name) is None for name in cls.outside())
+
+
+def container_kind(cls: Class) -> str:
+    """The torch container that a class derives from."""
+    for name in cls.outside():
+        last = name.rpartition(".")[2]
+        if name.startswith("torch.nn.") and last in CONTAINERS:
+            return last
+    return ""
+
+
+def new_instance(m: Machine, cls: Class | None, container: str = "") -> Instance:
+    """An object before its ``__init__`` has run."""
+    kind = container or (container_kind(cls) if cls is not None else "")
+    instance = Instance(
+        cls,
+        container=kind,
+        is_module=bool(kind) or (cls is not None and is_module_class(cls)),
+        opaque=cls is not None and is_opaque(cls),
+        made=m.place[1] if m.place is not None else None,
+        in_forward=bool(m.forwards),
+    )
+    if kind:
+        instance.attrs["_items"] = mapping({}) if kind == "ModuleDict" else seq([])
+    m.instances.append(instance)
+    return instance
+
+
+def instantiate(m: Machine, cls: Class, arguments: Arguments) -> Value:
+    """``Cls(...)``."""
+    if cls.find("__new__") is not None or _is_function_class(cls):
+        return m.opaque(*arguments.values(), spelling=cls.name)
+    instance = new_instance(m, cls)
+    init = cls.find("__init__")
+    if isinstance(init, Function):
+        m.call(m, Bound(init, instance), arguments)
+    elif instance.container:
+        fill_container(m, instance, arguments)
+    elif _is_dataclass(cls):
+        _fill_fields(m, instance, cls, arguments)
+    else:
+        _torch_base(m, instance, arguments)
+    return instance
+
+
+def _is_function_class(cls: Class) -> bool:
+    return any("autograd" in name or name.rpartition(".")[2] in ("Enum", "NamedTuple") for name in cls.outside())
+
+
+def _is_dataclass(cls: Class) -> bool:
+    for decorator in cls.node.decorator_list:
+        target = decorator.func if isinstance(decorator, ast.Call) else decorator
+        name = target.attr if isinstance(target, ast.Attribute) else getattr(target, "id", "")
+        if name in ("dataclass", "define", "frozen"):
+            return True
+    return False
+
+
+def _fill_fields(m: Machine, instance: Instance, cls: Class, arguments: Arguments) -> None:
+    names = [
+        s.target.id
+        for c in reversed(cls.mro())
+        for s in c.node.body
+        if isinstance(s, ast.AnnAssign) and isinstance(s.target, ast.Name)
+    ]
+    for i, name in enumerate(names):
+        value = arguments.get(i, name)
+        if value is None:
+            value = cls.find(name) or Unk(name)
+        m.heap.store(instance.attrs, name, value)
+
+
+def _torch_base(m: Machine, instance: Instance, arguments: Arguments) -> None:
+    """The layer that a subclass of a torch layer is, as a hidden attribute."""
+    if instance.cls is None:
+        return
+    for name in instance.cls.outside():
+        if layer_class(name) is not None:
+            m.heap.store(instance.attrs, "_base", m.call(m, External(name), arguments))
+            return
+
+
+def fill_container(m: Machine, instance: Instance, arguments: Arguments) -> None:
+    """``nn.Sequential(...)``, ``nn.ModuleList([...])``, ``nn.ModuleDict({...})``."""
+    if instance.container == "ModuleDict":
+        first = arguments.args[0] if arguments.args else mapping({})
+        items = first if isinstance(first, Mapping) else mapping({}, exact=False)
+        _name_all(m, items.items)
+        m.heap.store(instance.attrs, "_items", mapping(dict(items.items), items.exact, items.rest))
+        return
+    _fill_row(m, instance, arguments)
+
+
+def _fill_row(m: Machine, instance: Instance, arguments: Arguments) -> None:
+    values, exact = arguments.args, not arguments.open
+    _note_repeated(m, values)
+    if len(values) == 1 and isinstance(values[0], Mapping):
+        for key, value in values[0].items.items():
+            m.heap.store(instance.attrs, key, value)
+        values, exact = tuple(values[0].items.values()), values[0].exact
+    elif instance.container == "ModuleList" and values:
+        first = values[0]
+        known = isinstance(first, Seq)
+        values, exact = (first.items, first.exact) if isinstance(first, Seq) else ((UNK,), known)
+    _name_all(m, {str(i): v for i, v in enumerate(values)})
+    m.heap.store(instance.attrs, "_items", seq(values, "list", exact))
+
+
+def _note_repeated(m: Machine, values: tuple[Value, ...]) -> None:
+    """Note that one layer with weights stands several times in a container."""
+    row = values[0].items if len(values) == 1 and isinstance(values[0], Seq) else values
+    first = row[0] if row else None
+    if len(row) < 2 or first is None or not all(same(v, first) for v in row) or not has_weights(first):
+        return
+    place = m.here()
+    if m.place is not None and place is not None:
+        scope = m.place[0]
+        name = first.layer.spelling if isinstance(first, LayerVal) else getattr(first, "class_name", "")
+        m.repeated.setdefault(id(scope), []).append(Attribute("", "", place, name))
+
+
+def _name_all(m: Machine, items: dict[Plain, Value] | dict[str, Value]) -> None:
+    for key, value in items.items():
+        adopt(m, value, str(key))
+
+
+def adopt(m: Machine, value: Value, name: str, prefix: str = "") -> None:
+    """Note that a layer or module is kept under a name (``fc1``, ``net.3``)."""
+    for choice in alternatives(value):
+        if isinstance(choice, LayerVal):
+            choice.layer.stored = True
+            if not choice.layer.name or prefix:
+                choice.layer.name = f"{prefix}{name}"
+        elif isinstance(choice, Instance):
+            _adopt_instance(m, choice, name, prefix)
+
+
+def _adopt_instance(m: Machine, instance: Instance, name: str, prefix: str) -> None:
+    instance.stored = True
+    if not instance.name or prefix:
+        instance.name = f"{prefix}{name}"
+    if instance.cls is None and instance.container:
+        for key, child in container_items(instance):
+            adopt(m, child, f"{instance.name}.{key}", "") if not _named(child) else _rename(m, child, instance.name, key)
+
+
+def _named(value: Value) -> bool:
+    return bool(value.layer.name if isinstance(value, LayerVal) else getattr(value, "name", ""))
+
+
+def _rename(m: Machine, child: Value, parent: str, key: str) -> None:
+    """A container got its own name after its elements: ``3`` becomes ``net.3``."""
+    if isinstance(child, LayerVal):
+        if child.layer.name == key:
+            child.layer.name = f"{parent}.{key}"
+    elif isinstance(child, Instance) and child.name == key:
+        child.name = ""
+        _adopt_instance(m, child, f"{parent}.{key}", "")
+
+
+def container_items(instance: Instance) -> list[tuple[str, Value]]:
+    """The named elements of a container."""
+    items = instance.attrs.get("_items")
+    if isinstance(items, Mapping):
+        return [(str(k), v) for k, v in items.items.items()]
+    if isinstance(items, Seq):
+        return [(str(i), v) for i, v in enumerate(items.items)]
+    return []
+
+
+# -- attributes ---------------------------------------------------------------------------------
+
+
+def get_attribute(m: Machine, instance: Instance, name: str) -> Value:
+    """``instance.name``."""
+    if name in instance.attrs:
+        return instance.attrs[name]
+    if instance.cls is not None:
+        found = instance.cls.find(name)
+        if found is not None:
+            return bind_attribute(m, found, instance)
+    if name == "training":
+        return UNK
+    if name == "__class__":
+        return instance.cls if instance.cls is not None else External(f"torch.nn.{instance.container}")
+    if name in ("__dict__",):
+        return UNK
+    if instance.is_module and (instance.container or name in NATIVE_METHODS):
+        return Native(name, instance)
+    base = instance.attrs.get("_base")
+    if isinstance(base, LayerVal):
+        return layer_attribute(m, base.layer, name)
+    return Unk(f"self.{name}" if instance.opaque else None)
+
+
+NATIVE_METHODS = frozenset(
+    "to cuda cpu float double half bfloat16 train eval requires_grad_ apply parameters named_parameters modules "
+    "named_modules children named_children state_dict load_state_dict register_buffer register_parameter add_module "
+    "register_module zero_grad __call__ forward get_submodule save_hyperparameters log log_dict buffers "
+    "register_forward_hook post_init init_weights share_memory type compile append extend insert items keys values "
+    "__len__ __iter__ __getitem__ update _modules".split()
+)
+
+
+def bind_attribute(m: Machine, found: Value, receiver: Value) -> Value:
+    """What a class attribute is on an instance: methods are bound, properties are called."""
+    if not isinstance(found, Function):
+        return found
+    if found.wrapped == "static":
+        return found
+    if found.wrapped == "property":
+        return m.call(m, Bound(found, receiver), NO_ARGUMENTS)
+    if found.wrapped == "class":
+        owner = receiver.cls if isinstance(receiver, Instance) and receiver.cls is not None else receiver
+        return Bound(found, owner)
+    return Bound(found, receiver)
+
+
+def class_attribute(m: Machine, cls: Class, name: str) -> Value:
+    """``Cls.name``."""
+    found = cls.find(name)
+    if isinstance(found, Function) and found.wrapped == "class":
+        return Bound(found, cls)
+    if found is not None:
+        return found
+    if name == "__name__":
+        return Const(cls.name)
+    return UNK
+
+
+def super_attribute(m: Machine, value: Super, name: str) -> Value:
+    """``super().name``: the next definition along the receiver's bases."""
+    receiver = value.receiver
+    order = receiver.cls.mro() if isinstance(receiver, Instance) and receiver.cls is not None else value.cls.mro()
+    after = order[order.index(value.cls) + 1 :] if value.cls in order else ()
+    for cls in after:
+        if name in cls.attrs:
+            return bind_attribute(m, cls.attrs[name], receiver)
+    return Native(f"super.{name}", receiver)
+
+
+def set_attribute(m: Machine, target: Value, name: str, value: Value, at: ast.AST | None = None) -> None:
+    """``target.name = value``."""
+    if isinstance(target, OneOf):
+        return
+    if isinstance(target, Instance):
+        if isinstance(value, Seq | Mapping) and at is not None:
+            value.state.setdefault("at", at)
+        adopt(m, value, name)
+        if target.is_module:
+            _note_contained(m, value)
+        m.heap.store(target.attrs, name, value)
+        _own(target, value)
+    elif isinstance(target, Class):
+        m.heap.store(target.attrs, name, value)
+    elif isinstance(target, LayerVal) and name == "weight":
+        target.layer.tied = True
+
+
+def _note_contained(m: Machine, value: Value, depth: int = 4) -> None:
+    """Note the classes whose instances a module holds."""
+    for choice in alternatives(value):
+        if isinstance(choice, Instance) and depth:
+            if choice.cls is not None:
+                m.contained.add(id(choice.cls.node))
+            for _, child in container_items(choice):
+                _note_contained(m, child, depth - 1)
+
+
+def _own(target: Instance, value: Value) -> None:
+    """Tell layers which class made them, for messages."""
+    if target.cls is None:
+        return
+    for choice in alternatives(value):
+        if isinstance(choice, LayerVal) and not choice.layer.owner:
+            choice.layer.owner = target.cls.name
+        elif isinstance(choice, Instance) and choice.cls is None:
+            for layer in layers_in(choice):
+                layer.owner = layer.owner or target.cls.name
+
+
+def children_of(instance: Instance) -> list[tuple[str, Value]]:
+    """The registered children of a module, by name."""
+    found = [
+        (k, v)
+        for k, v in instance.attrs.items()
+        if k not in ("_items", "_base") and _is_registered(v)
+    ]
+    named = {id(v) for _, v in found}
+    return found + [(k, v) for k, v in container_items(instance) if id(v) not in named and _is_registered(v)]
+
+
+def _is_registered(value: Value) -> bool:
+    return isinstance(value, LayerVal) or (isinstance(value, Instance) and value.is_module)
+
+
+MAX_MODULES = 96
+
+
+def modules_of(root: Value, name: str = "") -> list[tuple[str, Value]]:
+    """A module and everything registered inside it, outermost first, up to a bound."""
+    found: list[tuple[str, Value]] = []
+    seen: set[int] = set()
+    todo: list[tuple[str, Value]] = [(name, root)]
+    while todo and len(found) < MAX_MODULES:
+        path, value = todo.pop()
+        key = id(value.layer) if isinstance(value, LayerVal) else id(value)
+        if key in seen:
+            continue
+        seen.add(key)
+        found.append((path, value))
+        if isinstance(value, Instance):
+            inner = [(f"{path}.{k}" if path else k, v) for k, v in children_of(value)]
+            todo.extend(reversed(inner))
+    return found
+
+
+def has_weights(value: Value, depth: int = 6) -> bool:
+    """Whether a layer or module has learned parameters."""
+    if isinstance(value, LayerVal):
+        return bool(value.layer.info.weights) or value.layer.info.kind.value in ("recurrent", "attention")
+    if isinstance(value, Instance) and depth:
+        inner = any(has_weights(child, depth - 1) for _, child in children_of(value))
+        return inner or any(isinstance(v, Tensor) and v.node.op == "parameter" for v in value.attrs.values())
+    return False
+
+
+def params_of(value: Value) -> ParamsOf:
+    """``value.parameters()``."""
+    return ParamsOf(value)
+
+
+def first_layer(value: Value) -> LayerDraft | None:
+    """Some layer with weights inside a value."""
+    return next((layer for layer in layers_in(value) if layer.info.weights), None)

@@ -1,0 +1,233 @@
+"""Where a symbolic run starts: scripts, functions nobody calls, classes nobody instantiates.
+
+What one run has already executed is not run again, so a function that a script calls is read with
+the script's own arguments, and only what nothing calls is read with unknown ones.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+
+from relucheck.source.binding import NO_ARGUMENTS, Arguments
+from relucheck.source.calls import default_of, record_output
+from relucheck.source.machine import Exhausted, Machine
+from relucheck.source.modules import ModuleScope
+from relucheck.source.objects import bind_attribute, is_module_class
+from relucheck.source.values import (
+    NONE,
+    UNK,
+    Class,
+    Const,
+    External,
+    Frame,
+    Function,
+    Instance,
+    Unk,
+    Value,
+    one_of,
+)
+
+SCRIPT_STEPS = 60_000
+FUNCTION_STEPS = 12_000
+CLASS_STEPS = 20_000
+FILE_STEPS = 160_000
+
+
+def load(m: Machine, scope: ModuleScope) -> None:
+    """Run the top level of a file once, apart from whatever is being read."""
+    if scope.state != "new":
+        return
+    scope.state = "running"
+    with m.aside(scope.tape):
+        attempt(m, SCRIPT_STEPS, lambda: m.execute(m, scope.tree.body, Frame(scope, scope.names)))
+    scope.state = "done"
+
+
+def attempt(m: Machine, steps: int, run: Callable[[], object]) -> bool:
+    """Run within a budget; what a run that does not finish has recorded is taken back.
+
+    A network of which only half has been read would lack consumers, and lead to false alarms.
+    """
+    tape = m.tape
+    marks = tape.marks()
+    try:
+        with m.budget(steps):
+            run()
+    except (Exhausted, RecursionError):
+        tape.cut(marks)
+        return False
+    return True
+
+
+def run_file(m: Machine, scope: ModuleScope) -> None:
+    """Everything that one file runs and that nothing else has run yet."""
+    load(m, scope)
+    m.tape = scope.tape
+    with m.budget(FILE_STEPS):
+        try:
+            for statement in main_blocks(scope.tree):
+                frame = Frame(scope, scope.names)
+                attempt(m, SCRIPT_STEPS, lambda body=statement.body, f=frame: m.execute(m, body, f))  # type: ignore[misc]
+            run_functions(m, scope)
+            for cls in reversed(scope.classes):
+                run_class(m, cls)
+        except Exhausted:
+            return
+
+
+def main_blocks(tree: ast.Module) -> list[ast.If]:
+    """The ``if __name__ == "__main__":`` blocks."""
+    return [s for s in tree.body if isinstance(s, ast.If) and is_main_test(s.test)]
+
+
+def is_main_test(test: ast.expr) -> bool:
+    """Whether a test is ``__name__ == "__main__"``."""
+    return isinstance(test, ast.Compare) and isinstance(test.left, ast.Name) and test.left.id == "__name__"
+
+
+# -- functions ----------------------------------------------------------------------------------
+
+
+def run_functions(m: Machine, scope: ModuleScope) -> None:
+    """The functions of the top level that nothing has called, if they could hold a mistake."""
+    for name, node in scope.definitions.items():
+        if isinstance(node, ast.ClassDef) or id(node) in m.covered or not is_interesting(node, scope):
+            continue
+        value = scope.names.get(name)
+        if isinstance(value, Function) and value.node is node:
+            arguments = unknown_arguments(m, value, skip=0)
+            attempt(m, FUNCTION_STEPS, lambda f=value, a=arguments: m.call(m, f, a))  # type: ignore[misc]
+
+
+_WORDS = frozenset({"backward", "parameters", "train", "eval", "forward"})
+
+
+def is_interesting(node: ast.AST, scope: ModuleScope) -> bool:
+    """Whether code uses torch or trains something: the rest is not worth running."""
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.Attribute):
+            if inner.attr in _WORDS:
+                return True
+        elif isinstance(inner, ast.Name) and _is_torch_name(scope, inner.id):
+            return True
+    return False
+
+
+def _is_torch_name(scope: ModuleScope, name: str) -> bool:
+    value = scope.names.get(name)
+    if isinstance(value, External):
+        return value.name.startswith("torch")
+    if isinstance(value, Class):
+        return is_module_class(value)
+    return value is None and scope.bare(name) is not None
+
+
+def unknown_arguments(m: Machine, function: Function, skip: int, as_tensors: bool = False) -> Arguments:
+    """Arguments for a function that nothing calls: required ones are unknown, defaults are left out.
+
+    ``as_tensors``: the function is a forward, whose parameters are tensors; there a default of None
+    or a flag is only one of the values that a caller may give.
+    """
+    spec = function.node.args
+    args: list[tuple[str, Value]] = []
+    for parameter in [*spec.posonlyargs, *spec.args][skip:] + spec.kwonlyargs:
+        default = default_of(spec, parameter.arg)
+        value = _unknown(m, parameter, default, as_tensors)
+        if value is not None:
+            args.append((parameter.arg, value))
+    return Arguments((), tuple(args))
+
+
+def _unknown(m: Machine, parameter: ast.arg, default: ast.expr | None, as_tensor: bool) -> Value | None:
+    if default is None:
+        return m.node("input", spelling=parameter.arg) if as_tensor else Unk(parameter.arg)
+    if not as_tensor or not isinstance(default, ast.Constant):
+        return None
+    if default.value is None:
+        return one_of([NONE, m.node("input", spelling=parameter.arg)])
+    return Unk(parameter.arg) if isinstance(default.value, bool) else None
+
+
+# -- classes ------------------------------------------------------------------------------------
+
+
+def run_class(m: Machine, cls: Class) -> None:
+    """A class nobody has instantiated, and the methods that nobody has called."""
+    module = is_module_class(cls)
+    todo = [f for f in methods_of(cls) if id(f.node) not in m.covered]
+    forward = cls.find("forward")
+    if isinstance(forward, Function) and module and id(forward.node) not in m.covered:
+        todo = [forward, *(f for f in todo if f is not forward)]
+    if not todo or not (module or any(is_interesting(f.node, cls.scope) for f in todo)):
+        return
+    made: list[Value] = []
+    attempt(m, CLASS_STEPS, lambda: made.append(make(m, cls)))
+    if made and isinstance(made[0], Instance):
+        run_methods(m, cls, made[0], todo)
+
+
+def make(m: Machine, cls: Class) -> Value:
+    """An instance with unknown arguments; a default that some caller may override is not believed."""
+    init = cls.find("__init__")
+    outer, m.place = m.place, (cls.scope, cls.node)
+    try:
+        if not isinstance(init, Function):
+            return m.call(m, cls, NO_ARGUMENTS)
+        arguments = unknown_arguments(m, init, skip=1)
+        doubted = m.doubts(cls)
+        extra = [(name, _doubted(m, init, name)) for name in doubted if arguments.keyword(name) is None]
+        return m.call(m, cls, Arguments((), (*arguments.kwargs, *extra)))
+    finally:
+        m.place = outer
+
+
+def _doubted(m: Machine, init: Function, name: str) -> Value:
+    default = default_of(init.node.args, name)
+    if default is None:
+        return Unk(name)
+    known = m.evaluate(m, default, Frame(init.scope, init.scope.names))
+    if isinstance(known, Const) and isinstance(known.value, int | float | str):
+        return Unk(name)
+    return one_of([known, UNK])
+
+
+def methods_of(cls: Class) -> list[Function]:
+    """The methods that the class itself defines, without those that Python calls."""
+    own = [v for v in cls.attrs.values() if isinstance(v, Function) and v.owner is cls]
+    return [f for f in own if not f.name.startswith("__") or f.name == "__call__"]
+
+
+def run_methods(m: Machine, cls: Class, instance: Instance, methods: list[Function]) -> None:
+    """Methods that nothing has called, on an instance with unknown arguments."""
+    for method in methods:
+        is_forward = method.name == "forward"
+        if id(method.node) in m.covered or method.wrapped in ("static", "class", "property"):
+            continue
+        if not is_forward and not is_interesting(method.node, cls.scope):
+            continue
+        attempt(m, FUNCTION_STEPS, lambda f=method: run_method(m, instance, f))  # type: ignore[misc]
+
+
+def run_method(m: Machine, instance: Instance, method: Function) -> None:
+    """One method; what a module's method returns leaves the network."""
+    outer, m.place = m.place, (method.scope, method.node)
+    try:
+        as_tensors = instance.is_module and method.name.startswith("forward")
+        arguments = unknown_arguments(m, method, skip=1, as_tensors=as_tensors)
+        if method.name == "forward" and instance.is_module:
+            m.call(m, instance, arguments)
+            return
+        if as_tensors:
+            m.forwards.append(instance)
+            m.scope_path.append(instance.class_name)
+        try:
+            result = m.call(m, bind_attribute(m, method, instance), arguments)
+        finally:
+            if as_tensors:
+                m.forwards.pop()
+                m.scope_path.pop()
+        if instance.is_module:
+            record_output(m, instance, method.name, result)
+    finally:
+        m.place = outer

@@ -1,0 +1,410 @@
+"""Statements: how each runs, what it leaves behind, and how the block ends."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+from relucheck.source.builtins import put_item, seq_method
+from relucheck.source.binding import Arguments
+from relucheck.source.drafts import NodeDraft
+from relucheck.source.expressions import assign, attribute
+from relucheck.source.externals import import_name
+from relucheck.source.iteration import iterate
+from relucheck.source.machine import Machine
+from relucheck.source.modules import make_function
+from relucheck.source.natives import call_native
+from relucheck.source.operators import binary
+from relucheck.source.values import (
+    NONE,
+    UNK,
+    Class,
+    Const,
+    Flow,
+    Frame,
+    Instance,
+    Mapping,
+    ScopeVal,
+    Seq,
+    Tensor,
+    Value,
+    truth,
+)
+
+
+def execute(m: Machine, body: list[ast.stmt], frame: Frame) -> str:
+    """Run a block until it ends; the answer says how."""
+    for statement in body:
+        handler = _HANDLERS.get(type(statement))
+        if handler is None:
+            continue
+        m.tick()
+        flow = handler(m, statement, frame)
+        if flow != Flow.NORMAL:
+            return flow
+    return Flow.NORMAL
+
+
+def _expression(m: Machine, node: ast.Expr, frame: Frame) -> str:
+    if isinstance(node.value, ast.Constant):
+        return Flow.NORMAL
+    outer, m.discarding = m.discarding, node.value
+    try:
+        value = m.evaluate(m, node.value, frame)
+    finally:
+        m.discarding = outer
+    if isinstance(value, Tensor) and _changes_input(value.node):
+        m.redirect(Tensor(value.node.inputs[0]), value)
+    return Flow.NORMAL
+
+
+def _changes_input(node: NodeDraft) -> bool:
+    """Whether an expression statement is an in-place call: its input now holds the result."""
+    return node.discarded and node.args.get("inplace") is True and bool(node.inputs)
+
+
+def _assign(m: Machine, node: ast.Assign, frame: Frame) -> str:
+    value = m.evaluate(m, node.value, frame)
+    for target in node.targets:
+        assign(m, target, value, frame, node.value)
+    return Flow.NORMAL
+
+
+def _annotated(m: Machine, node: ast.AnnAssign, frame: Frame) -> str:
+    if node.value is not None:
+        assign(m, node.target, m.evaluate(m, node.value, frame), frame, node.value)
+    return Flow.NORMAL
+
+
+def _augmented(m: Machine, node: ast.AugAssign, frame: Frame) -> str:
+    old = m.evaluate(m, node.target, frame)
+    value = m.evaluate(m, node.value, frame)
+    outer, m.place = m.place, (frame.scope, node)
+    try:
+        if isinstance(old, Seq) and old.kind == "list" and isinstance(node.op, ast.Add):
+            seq_method(m, old, "extend", Arguments((value,)))
+            return Flow.NORMAL
+        if isinstance(old, Instance) and old.container and isinstance(node.op, ast.Add):
+            call_native(m, "extend", old, Arguments((value,)))
+            return Flow.NORMAL
+        result = binary(m, type(node.op), old, value, inplace=True)
+    finally:
+        m.place = outer
+    assign(m, node.target, result, frame)
+    return Flow.NORMAL
+
+
+def _return(m: Machine, node: ast.Return, frame: Frame) -> str:
+    value = m.evaluate(m, node.value, frame) if node.value is not None else NONE
+    frame.returns.append(value)
+    return Flow.RETURN
+
+
+def _if(m: Machine, node: ast.If, frame: Frame) -> str:
+    answer = truth(m.evaluate(m, node.test, frame))
+    if answer is not None:
+        return execute(m, node.body if answer else node.orelse, frame)
+    outer, m.place = m.place, (frame.scope, node.test)
+    try:
+        return m.branch([lambda: execute(m, node.body, frame), lambda: execute(m, node.orelse, frame)])
+    finally:
+        m.place = outer
+
+
+# -- loops --------------------------------------------------------------------------------------
+
+MAX_FORWARD_ROUNDS = 24
+SHORT = 4
+
+
+def _for(m: Machine, node: ast.For | ast.AsyncFor, frame: Frame) -> str:
+    items, exact = iterate(m, m.evaluate(m, node.iter, frame))
+    if exact and not _shortened(m, node, len(items)):
+        return _known_rounds(m, node, items, frame)
+    return _unknown_rounds(m, node, items[:2], frame)
+
+
+def _shortened(m: Machine, node: ast.For | ast.AsyncFor, rounds: int) -> bool:
+    """Whether a loop of known length is read as two rounds: training loops, very long ones."""
+    if m.forwards:
+        return rounds > MAX_FORWARD_ROUNDS
+    return rounds > SHORT and not _builds(node)
+
+
+@lru_cache(maxsize=4096)
+def _builds(node: ast.For | ast.AsyncFor) -> bool:
+    """Whether a loop outside any forward builds something, rather than trains."""
+    words = {n.attr for n in ast.walk(node) if isinstance(n, ast.Attribute)}
+    if words & {"backward", "zero_grad", "step"}:
+        return False
+    grows = any(isinstance(n, ast.AugAssign | ast.Subscript) for n in ast.walk(node))
+    return grows or bool(words & {"append", "extend", "insert", "add_module", "setdefault", "update"})
+
+
+def _known_rounds(m: Machine, node: ast.For | ast.AsyncFor, items: tuple[Value, ...], frame: Frame) -> str:
+    for item in items:
+        assign(m, node.target, item, frame)
+        flow = execute(m, node.body, frame)
+        if flow == Flow.BREAK:
+            return Flow.NORMAL
+        if flow in (Flow.RETURN, Flow.RAISE):
+            return flow
+    return execute(m, node.orelse, frame)
+
+
+def _unknown_rounds(m: Machine, node: ast.For | ast.AsyncFor, items: tuple[Value, ...], frame: Frame) -> str:
+    def rounds() -> str:
+        for item in items:
+            assign(m, node.target, item, frame)
+            if execute(m, node.body, frame) not in (Flow.NORMAL, Flow.CONTINUE):
+                break
+        return Flow.NORMAL
+
+    return _loop(m, node, rounds, frame)
+
+
+def _loop(m: Machine, node: ast.stmt, rounds: Callable[[], str], frame: Frame) -> str:
+    _, written = m.heap.fork(rounds)
+    outer, m.place = m.place, (frame.scope, node)
+    try:
+        m.finish_loop(written)
+    finally:
+        m.place = outer
+    return Flow.NORMAL
+
+
+def _while(m: Machine, node: ast.While, frame: Frame) -> str:
+    """Rounds while the condition is known to hold; two where it is not known."""
+    for _ in range(MAX_FORWARD_ROUNDS):
+        answer = truth(m.evaluate(m, node.test, frame))
+        if answer is False:
+            return Flow.NORMAL
+        if answer is None or isinstance(node.test, ast.Constant):
+            break
+        flow = execute(m, node.body, frame)
+        if flow == Flow.BREAK:
+            return Flow.NORMAL
+        if flow in (Flow.RETURN, Flow.RAISE):
+            return flow
+
+    def rounds() -> str:
+        for _ in range(2):
+            if execute(m, node.body, frame) not in (Flow.NORMAL, Flow.CONTINUE):
+                break
+        return Flow.NORMAL
+
+    return _loop(m, node, rounds, frame)
+
+
+# -- blocks -------------------------------------------------------------------------------------
+
+
+def _with(m: Machine, node: ast.With | ast.AsyncWith, frame: Frame) -> str:
+    for item in node.items:
+        value = m.evaluate(m, item.context_expr, frame)
+        if item.optional_vars is not None:
+            assign(m, item.optional_vars, value if isinstance(value, Instance) else UNK, frame)
+    return execute(m, node.body, frame)
+
+
+def _try(m: Machine, node: ast.Try, frame: Frame) -> str:
+    """The body runs; a handler only where the body surely raises."""
+    flow = execute(m, node.body, frame)
+    if flow == Flow.RAISE and node.handlers:
+        flow = execute(m, node.handlers[0].body, frame)
+    elif flow == Flow.NORMAL:
+        flow = execute(m, node.orelse, frame)
+    last = execute(m, node.finalbody, frame)
+    return last if last != Flow.NORMAL else flow
+
+
+def _match(m: Machine, node: ast.Match, frame: Frame) -> str:
+    subject = m.evaluate(m, node.subject, frame)
+    possible: list[list[ast.stmt]] = []
+    certain = False
+    for case in node.cases:
+        answer = _matches(m, case, subject, frame)
+        if answer is False:
+            continue
+        possible.append(case.body)
+        if answer is True:
+            certain = True
+            break
+    if certain and len(possible) == 1:
+        return execute(m, possible[0], frame)
+    bodies = possible if certain else [*possible, []]
+    return m.branch([lambda body=body: execute(m, body, frame) for body in bodies])  # type: ignore[misc]
+
+
+def _matches(m: Machine, case: ast.match_case, subject: Value, frame: Frame) -> bool | None:
+    pattern = case.pattern
+    if isinstance(pattern, ast.MatchAs) and pattern.pattern is None:
+        if pattern.name is not None:
+            m.heap.store(frame.names, pattern.name, subject)
+        return None if case.guard is not None else True
+    patterns = pattern.patterns if isinstance(pattern, ast.MatchOr) else [pattern]
+    answers = [_matches_value(m, p, subject, frame) for p in patterns]
+    if True in answers and case.guard is None:
+        return True
+    return None if None in answers or True in answers else False
+
+
+def _matches_value(m: Machine, pattern: ast.pattern, subject: Value, frame: Frame) -> bool | None:
+    if isinstance(pattern, ast.MatchValue):
+        wanted = m.evaluate(m, pattern.value, frame)
+    elif isinstance(pattern, ast.MatchSingleton):
+        wanted = Const(pattern.value)
+    else:
+        return None
+    both = isinstance(wanted, Const) and isinstance(subject, Const)
+    return wanted == subject if both else None
+
+
+def _raise(_m: Machine, _node: ast.Raise, _frame: Frame) -> str:
+    return Flow.RAISE
+
+
+def _break(_m: Machine, _node: ast.Break, _frame: Frame) -> str:
+    return Flow.BREAK
+
+
+def _continue(_m: Machine, _node: ast.Continue, _frame: Frame) -> str:
+    return Flow.CONTINUE
+
+
+def _global(_m: Machine, node: ast.Global, frame: Frame) -> str:
+    frame.globals_declared |= frozenset(node.names)
+    return Flow.NORMAL
+
+
+def _delete(m: Machine, node: ast.Delete, frame: Frame) -> str:
+    for target in node.targets:
+        if isinstance(target, ast.Attribute):
+            owner = m.evaluate(m, target.value, frame)
+            if isinstance(owner, Instance):
+                m.heap.store(owner.attrs, target.attr, UNK)
+    return Flow.NORMAL
+
+
+# -- definitions and imports --------------------------------------------------------------------
+
+
+def _function(m: Machine, node: ast.FunctionDef | ast.AsyncFunctionDef, frame: Frame) -> str:
+    function = make_function(node, frame.scope)
+    if frame.names is not frame.scope.names:
+        function.closure = frame
+    m.heap.store(frame.names, node.name, function)
+    return Flow.NORMAL
+
+
+def _class(m: Machine, node: ast.ClassDef, frame: Frame) -> str:
+    bases = tuple(m.evaluate(m, base, frame) for base in node.bases)
+    cls = Class(node, frame.scope, bases)
+    inner = Frame(frame.scope, cls.attrs, frame if frame.names is not frame.scope.names else None)
+    for statement in node.body:
+        if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
+            method = make_function(statement, frame.scope, cls)
+            method.closure = inner.parent
+            cls.attrs[statement.name] = method
+        else:
+            execute(m, [statement], inner)
+    if frame.names is frame.scope.names:
+        frame.scope.classes.append(cls)
+    m.heap.store(frame.names, node.name, cls)
+    return Flow.NORMAL
+
+
+def define(m: Machine, node: ast.stmt, frame: Frame) -> None:
+    """Bind a function or class of the top level before its statement has run."""
+    execute(m, [node], frame)
+
+
+def _import(m: Machine, node: ast.Import, frame: Frame) -> str:
+    for alias in node.names:
+        whole = frame.scope.project.find(alias.name, frame.scope)
+        if alias.asname is not None:
+            value: Value = ScopeVal(whole) if whole is not None else import_name(alias.name)
+            m.heap.store(frame.names, alias.asname, value)
+            continue
+        first = alias.name.partition(".")[0]
+        package = frame.scope.project.find(first, frame.scope)
+        value = ScopeVal(package) if package is not None else import_name(first)
+        m.heap.store(frame.names, first, value)
+    return Flow.NORMAL
+
+
+def _import_from(m: Machine, node: ast.ImportFrom, frame: Frame) -> str:
+    scope = frame.scope.project.find(node.module or "", frame.scope, node.level)
+    for alias in node.names:
+        if alias.name == "*":
+            _import_star(m, node, frame)
+            continue
+        if scope is not None:
+            value = attribute(m, ScopeVal(scope), alias.name)
+        elif node.level:
+            inner = frame.scope.project.find(f"{node.module or ''}.{alias.name}".strip("."), frame.scope, node.level)
+            value = ScopeVal(inner) if inner is not None else UNK
+        else:
+            value = attribute(m, import_name(node.module or ""), alias.name)
+        m.heap.store(frame.names, alias.asname or alias.name, value)
+    return Flow.NORMAL
+
+
+def _import_star(m: Machine, node: ast.ImportFrom, frame: Frame) -> None:
+    scope = frame.scope.project.find(node.module or "", frame.scope, node.level)
+    if scope is None:
+        return
+    m.load(m, scope)
+    for name in [*scope.definitions, *scope.names]:
+        if not name.startswith("_"):
+            m.heap.store(frame.names, name, attribute(m, ScopeVal(scope), name))
+
+
+def put(m: Machine, owner: Value, key: Value, value: Value) -> None:
+    """``owner[key] = value``."""
+    if isinstance(owner, Mapping):
+        put_item(m, owner, key, value)
+    elif isinstance(owner, Instance) and owner.container:
+        call_native(m, "add_module", owner, Arguments((key, value)))
+    elif isinstance(owner, Seq):
+        _put_in_row(m, owner, key, value)
+
+
+def _put_in_row(m: Machine, row: Seq, key: Value, value: Value) -> None:
+    if isinstance(key, Const) and isinstance(key.value, int) and -len(row.items) <= key.value < len(row.items):
+        items = list(row.items)
+        items[key.value] = value
+        m.heap.store(row.state, "items", tuple(items))
+    else:
+        joined = [m.join([item, value]) for item in row.items]
+        m.heap.store(row.state, "items", tuple(joined))
+
+
+_HANDLERS: dict[type[ast.stmt], Callable[[Machine, Any, Frame], str]] = {
+    ast.Expr: _expression,
+    ast.Assign: _assign,
+    ast.AnnAssign: _annotated,
+    ast.AugAssign: _augmented,
+    ast.Return: _return,
+    ast.If: _if,
+    ast.For: _for,
+    ast.AsyncFor: _for,
+    ast.While: _while,
+    ast.With: _with,
+    ast.AsyncWith: _with,
+    ast.Try: _try,
+    ast.Match: _match,
+    ast.Raise: _raise,
+    ast.Break: _break,
+    ast.Continue: _continue,
+    ast.Global: _global,
+    ast.Nonlocal: _global,
+    ast.Delete: _delete,
+    ast.FunctionDef: _function,
+    ast.AsyncFunctionDef: _function,
+    ast.ClassDef: _class,
+    ast.Import: _import,
+    ast.ImportFrom: _import_from,
+}

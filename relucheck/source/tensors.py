@@ -1,0 +1,393 @@
+"""Functions and methods of tensors: which node a call records, under whatever name it is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from relucheck.net import UNKNOWN, Arg, Dim, Shape, Symbol
+from relucheck.ops import FUNCTIONS, METHODS, OPS, TORCH, Kind, Spelling
+from relucheck.source.binding import Arguments, Bound, bind
+from relucheck.source.drafts import NodeDraft
+from relucheck.source.machine import Machine, tensors_in, to_arg
+from relucheck.source.operators import is_positive_mask, is_weight, tensor_binary, tensor_compare
+from relucheck.source.shapes import broadcast, shape_after, view_shape
+from relucheck.source.values import (
+    NONE,
+    UNK,
+    Const,
+    Item,
+    Mapping,
+    Num,
+    ParamOf,
+    Seq,
+    ShapeOf,
+    Tensor,
+    Value,
+    seq,
+)
+
+INPUT = frozenset({"input"})
+
+
+def spelling_of(name: str) -> Spelling | None:
+    """The spelling of a qualified torch function, or None if it is not one of the table."""
+    for prefix in ("torch.nn.functional.", "torch.special.", "torch.functional.", "torch.Tensor.", "torch."):
+        if name.startswith(prefix):
+            rest = name[len(prefix) :]
+            table = FUNCTIONS if prefix == "torch.nn.functional." else TORCH
+            return table.get(rest)
+    return None
+
+
+def call_function(m: Machine, spelling: Spelling, arguments: Arguments, name: str) -> Value:
+    """Record a call of a torch function."""
+    bound = bind(spelling, arguments)
+    special = _SPECIAL.get(spelling.op)
+    if special is not None:
+        return special(m, spelling, bound, name)
+    if OPS.get(spelling.op) is not None and OPS[spelling.op].kind is Kind.LOSS:
+        return apply_loss(m, spelling.op, bound, name)
+    source = bound.values.get("input")
+    if source is None:
+        return m.opaque(*arguments.values(), spelling=name)
+    return apply(m, spelling.op, source, bound, name)
+
+
+def call_method(m: Machine, tensor: Tensor, name: str, arguments: Arguments) -> Value:
+    """Record a call of a tensor's method."""
+    tensor = m.resolve(tensor)
+    known = _METHODS.get(name)
+    if known is not None:
+        return known(m, tensor, arguments)
+    spelling = METHODS.get(name)
+    if spelling is None:
+        return m.opaque(tensor, *arguments.values(), spelling=name)
+    return call_function(m, spelling, arguments.after(tensor), name)
+
+
+def apply(m: Machine, op: str, source: Value, bound: Bound, name: str) -> Value:
+    """Record an operation with one input."""
+    node = m.input_of(source)
+    args = bound.args(INPUT)
+    if "training" in bound.explicit:
+        args["training_flag"] = args["training"] if isinstance(args["training"], bool) else UNKNOWN
+    if op == "threshold" and args.get("threshold") == 0 and args.get("value") == 0:
+        op = "relu"
+    shape, batch = shape_after(op, node, args)
+    extra = _weights(m, bound) if op in ("linear", "conv", "conv_transpose") else ()
+    return m.node(
+        op,
+        node,
+        *extra,
+        args=args,
+        explicit=frozenset(bound.explicit),
+        spelling=name,
+        shape=shape,
+        batch_first=batch,
+    )
+
+
+def _weights(m: Machine, bound: Bound) -> tuple[NodeDraft, ...]:
+    """The weight of a functional layer, where it is computed from data (a hypernetwork)."""
+    weight = bound.values.get("weight")
+    if isinstance(weight, Tensor) and not is_weight(weight.node):
+        return (weight.node,)
+    return ()
+
+
+def apply_loss(m: Machine, op: str, bound: Bound, name: str) -> Value:
+    """Record a loss: its prediction first, then its target."""
+    values = bound.values
+    prediction = values.get("input", values.get("log_probs", values.get("input1", values.get("anchor", UNK))))
+    inputs = [m.input_of(prediction)]
+    target = values.get("target", values.get("targets"))
+    tensor = m.as_tensor(target) if target is not None else None
+    if tensor is not None:
+        inputs.append(tensor.node)
+    args = bound.args(frozenset({"input", "target", "weight", "pos_weight"}))
+    return m.node(op, *inputs, args=args, explicit=frozenset(bound.explicit), spelling=name, shape=())
+
+
+# -- functions with a meaning of their own ------------------------------------------------------
+
+
+def _clip(m: Machine, _spelling: Spelling, bound: Bound, name: str) -> Value:
+    """``clamp``: with 0 as its only bound it is ReLU."""
+    low, high = bound.values.get("min", NONE), bound.values.get("max", NONE)
+    if _is_zero(low) and high == NONE:
+        return apply(m, "relu", bound.values.get("input", UNK), bound, f"{name}(min=0)")
+    if "min_val" in bound.values or isinstance(low, Const) or isinstance(high, Const):
+        return apply(m, "clip", bound.values.get("input", UNK), bound, name)
+    return apply(m, "elementwise", bound.values.get("input", UNK), bound, name)
+
+
+def _is_zero(value: Value) -> bool:
+    if isinstance(value, Const):
+        return value.value == 0 and isinstance(value.value, int | float) and not isinstance(value.value, bool)
+    return isinstance(value, Tensor) and value.node.op == "constant" and value.node.args.get("value") == 0
+
+
+def _maximum(m: Machine, _spelling: Spelling, bound: Bound, name: str) -> Value:
+    """``maximum(x, 0)`` is ReLU."""
+    a, b = bound.values.get("input", UNK), bound.values.get("other", UNK)
+    if _is_zero(a):
+        a, b = b, a
+    if _is_zero(b):
+        return apply(m, "relu", a, Bound({"input": a}, {}), f"{name}(x, 0)")
+    return tensor_binary(m, "elementwise", a, b)
+
+
+def _max(m: Machine, spelling: Spelling, bound: Bound, name: str) -> Value:
+    second = bound.values.get("dim", NONE)
+    if isinstance(second, Tensor):
+        other = Bound({"input": bound.values["input"], "other": second}, {})
+        if name == "max":
+            return _maximum(m, spelling, other, name)
+        return tensor_binary(m, "elementwise", bound.values["input"], second)
+    return apply(m, "max", bound.values.get("input", UNK), bound, name)
+
+
+def _where(m: Machine, _spelling: Spelling, bound: Bound, name: str) -> Value:
+    """``where(x > 0, x, 0)`` is ReLU."""
+    condition, yes, no = (bound.values.get(k, UNK) for k in ("condition", "input", "other"))
+    mask, kept = m.as_tensor(condition), m.as_tensor(yes)
+    if mask is None or kept is None:
+        return m.opaque(condition, yes, no, spelling=name)
+    if is_positive_mask(mask.node) and mask.node.inputs[0] is kept.node and _is_zero(no):
+        m.tape.forget([mask.node])
+        return m.node("relu", kept.node, spelling="where(x > 0, x, 0)", shape=kept.node.shape)
+    other = m.as_tensor(no)
+    inputs = [mask.node, kept.node] + ([other.node] if other is not None else [])
+    return m.node("where", *inputs, spelling=name, shape=kept.node.shape, batch_first=kept.node.batch_first)
+
+
+def _arithmetic(m: Machine, spelling: Spelling, bound: Bound, _name: str) -> Value:
+    other = bound.values.get("other", bound.values.get("exponent", UNK))
+    inplace = bound.values.get("inplace") == Const(True)
+    return tensor_binary(m, spelling.op, bound.values.get("input", UNK), other, inplace)
+
+
+def _compare(m: Machine, spelling: Spelling, bound: Bound, _name: str) -> Value:
+    sign = dict(spelling.fixed)["operator"]
+    return tensor_compare(m, str(sign), bound.values.get("input", UNK), bound.values.get("other", UNK))
+
+
+def _pow(m: Machine, _spelling: Spelling, bound: Bound, name: str) -> Value:
+    return apply(m, "pow", bound.values.get("input", UNK), bound, name)
+
+
+def _view(m: Machine, _spelling: Spelling, bound: Bound, name: str) -> Value:
+    node = m.input_of(bound.values.get("input", UNK))
+    sizes = to_arg(bound.values.get("shape", UNK))
+    shape, batch = view_shape(node, sizes)
+    return m.node("view", node, args={"shape": sizes}, spelling=name, shape=shape, batch_first=batch)
+
+
+def _gather_inputs(m: Machine, bound: Bound) -> list[NodeDraft]:
+    row = bound.values.get("tensors", UNK)
+    if isinstance(row, Seq):
+        return [m.input_of(item) for item in row.items]
+    return [m.input_of(row)]
+
+
+def _cat(m: Machine, spelling: Spelling, bound: Bound, name: str) -> Value:
+    inputs = _gather_inputs(m, bound)
+    batch = bool(inputs) and all(n.batch_first for n in inputs)
+    dim = to_arg(bound.values.get("dim", UNK))
+    keeps = isinstance(dim, int) and dim != 0
+    return m.node(spelling.op, *inputs, args={"dim": dim}, spelling=name, batch_first=batch and keeps)
+
+
+def _constant(m: Machine, _spelling: Spelling, bound: Bound, name: str) -> Value:
+    """A tensor of constants, with its shape where that is written."""
+    value = to_arg(bound.values.get("value", UNK))
+    shape, batch = _created_shape(m, bound)
+    return m.node("constant", args={"value": value}, spelling=name, shape=shape, batch_first=batch)
+
+
+def _random(m: Machine, _spelling: Spelling, bound: Bound, name: str) -> Value:
+    shape, batch = _created_shape(m, bound)
+    return m.node("random", spelling=name, shape=shape, batch_first=batch)
+
+
+def _created_shape(m: Machine, bound: Bound) -> tuple[Shape | None, bool]:
+    like = bound.values.get("input")
+    if isinstance(like, Tensor):
+        return m.resolve(like).node.shape, m.resolve(like).node.batch_first
+    size = bound.values.get("size")
+    sizes = to_arg(size) if size is not None else UNKNOWN
+    if not isinstance(sizes, tuple):
+        return None, False
+    return tuple(_dim(s) for s in sizes), False
+
+
+def _dim(arg: Arg) -> Dim:
+    return arg if isinstance(arg, int | Symbol) and not isinstance(arg, bool) else UNKNOWN
+
+
+def _einsum(m: Machine, _spelling: Spelling, bound: Bound, name: str) -> Value:
+    operands = bound.values.get("operands", UNK)
+    inputs = [t.node for t in tensors_in(operands)]
+    return m.node("matmul", *inputs, spelling=name) if inputs else UNK
+
+
+def _matmul(m: Machine, _spelling: Spelling, bound: Bound, _name: str) -> Value:
+    return tensor_binary(m, "matmul", bound.values.get("input", UNK), bound.values.get("other", UNK))
+
+
+_SPECIAL: dict[str, Callable[[Machine, Spelling, Bound, str], Value]] = {
+    "clip": _clip,
+    "maximum": _maximum,
+    "max": _max,
+    "where": _where,
+    "add": _arithmetic,
+    "sub": _arithmetic,
+    "mul": _arithmetic,
+    "div": _arithmetic,
+    "pow": _pow,
+    "compare": _compare,
+    "view": _view,
+    "cat": _cat,
+    "stack": _cat,
+    "constant": _constant,
+    "random": _random,
+    "einsum": _einsum,
+    "matmul": _matmul,
+}
+
+
+# -- methods with a meaning of their own --------------------------------------------------------
+
+
+def _item(_m: Machine, tensor: Tensor, _arguments: Arguments) -> Value:
+    return Item(tensor.node)
+
+
+def _size(m: Machine, tensor: Tensor, arguments: Arguments) -> Value:
+    axis = arguments.get(0, "dim")
+    return shape_value(tensor.node) if axis is None else size_of(tensor.node, axis)
+
+
+def shape_value(node: NodeDraft) -> Value:
+    """The value of ``x.shape``."""
+    if node.shape is None:
+        return ShapeOf(node)
+    return seq([size_of(node, Const(i)) for i in range(len(node.shape))], "tuple")
+
+
+def size_of(node: NodeDraft, axis: Value) -> Value:
+    """The size of one axis: a number, or a named size so that it compares with itself."""
+    if not isinstance(axis, Const) or not isinstance(axis.value, int):
+        return UNK
+    at = axis.value
+    if node.shape is not None and -len(node.shape) <= at < len(node.shape):
+        dim = node.shape[at]
+        if isinstance(dim, int):
+            return Const(dim)
+        if isinstance(dim, Symbol):
+            return Num(dim)
+        at %= len(node.shape)
+    return Num(Symbol(f"x{node.order}.shape[{at}]"))
+
+
+def _dims(_m: Machine, tensor: Tensor, _arguments: Arguments) -> Value:
+    shape = tensor.node.shape
+    return UNK if shape is None else Const(len(shape))
+
+
+def _new(value: float | None) -> Callable[[Machine, Tensor, Arguments], Value]:
+    def create(m: Machine, _tensor: Tensor, _arguments: Arguments) -> Value:
+        return m.node("constant", args={"value": value})
+
+    return create
+
+
+def _split_parts(m: Machine, tensor: Tensor, arguments: Arguments) -> Value:
+    count = arguments.get(0, "chunks")
+    return split(m, tensor, count.value if isinstance(count, Const) and isinstance(count.value, int) else None)
+
+
+def split(m: Machine, tensor: Tensor, parts: int | None) -> Value:
+    """``x.chunk(n)``: n parts of one value."""
+    whole = m.node("chunk", tensor.node, batch_first=False)
+    if parts is None or not 0 < parts <= 16:
+        return whole
+    return seq([part(m, whole, i) for i in range(parts)], "tuple")
+
+
+def part(m: Machine, whole: Tensor, index: int | None) -> Tensor:
+    """One element of a value that holds several."""
+    args: dict[str, Arg] = {} if index is None else {"index": index}
+    return m.node("part", whole.node, args=args)
+
+
+def _rewrapping(m: Machine, tensor: Tensor, arguments: Arguments) -> Value:
+    """``requires_grad_()`` on a detached value starts a new graph."""
+    flag = arguments.get(0, "requires_grad")
+    if tensor.node.op == "detach" and (flag is None or flag == Const(True)):
+        return m.node("detach", tensor.node, args={"rewrapped": True}, spelling=".detach().requires_grad_()")
+    return tensor
+
+
+def _nothing(_m: Machine, _tensor: Tensor, _arguments: Arguments) -> Value:
+    return NONE
+
+
+_METHODS: dict[str, Callable[[Machine, Tensor, Arguments], Value]] = {
+    "item": _item,
+    "tolist": _item,
+    "numpy": _item,
+    "size": _size,
+    "dim": _dims,
+    "ndimension": _dims,
+    "new_zeros": _new(0.0),
+    "new_ones": _new(1.0),
+    "new_full": _new(None),
+    "new_empty": _new(None),
+    "new_tensor": _new(None),
+    "chunk": _split_parts,
+    "requires_grad_": _rewrapping,
+    "retain_grad": _nothing,
+    "register_hook": _nothing,
+}
+
+
+def tensor_attribute(m: Machine, tensor: Tensor, name: str) -> Value | None:
+    """The value of ``x.name``, or None where it is a method."""
+    tensor = m.resolve(tensor)
+    node = tensor.node
+    if name == "shape":
+        return shape_value(node)
+    if name in ("ndim",):
+        return UNK if node.shape is None else Const(len(node.shape))
+    if name == "data":
+        return m.node("detach", node, spelling=".data", shape=node.shape, batch_first=node.batch_first)
+    if name in ("T", "mT", "H"):
+        return m.node("permute", node)
+    if name in ("device", "dtype", "is_cuda", "requires_grad", "layout", "grad", "grad_fn", "is_leaf"):
+        return UNK
+    if name in ("values", "indices") and node.op == "max":
+        return part(m, tensor, 0 if name == "values" else 1)
+    if name in METHODS or name in _METHODS or name == "backward":
+        return None
+    if node.op in ("unknown", "input"):
+        return m.node("part", node, spelling=f".{name}")
+    return None
+
+
+def index(m: Machine, tensor: Tensor, key: Value) -> Value:
+    """``x[key]``."""
+    tensor = m.resolve(tensor)
+    node = tensor.node
+    if node.op in ("unknown", "input", "chunk", "parts", "max") and isinstance(key, Const):
+        return part(m, tensor, key.value if isinstance(key.value, int) else None)
+    extra = [t.node for t in tensors_in(key)]
+    return m.node("index", node, *extra, batch_first=node.batch_first and _keeps_batch(key))
+
+
+def _keeps_batch(key: Value) -> bool:
+    """Whether an index leaves axis 0 as it is: ``x[:, 0]``."""
+    if not isinstance(key, Seq) or not key.items:
+        return False
+    first = key.items[0]
+    return isinstance(first, Seq) and first.kind == "slice" and all(v == NONE for v in first.items)
