@@ -7,13 +7,16 @@ Everything is imported when it is first used.
 from __future__ import annotations
 
 import os
+from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
+
+from relucheck.version import __version__
 
 if TYPE_CHECKING:
     from relucheck.finding import Finding as Finding
     from relucheck.finding import Severity as Severity
 
-__version__ = "0.1.0"
 __all__ = ["Finding", "Report", "Severity", "__version__", "lint", "probe", "watch"]
 
 _CORE = frozenset({"Finding", "Severity"})
@@ -43,13 +46,9 @@ def __getattr__(name: str) -> Any:
 
 def _live(name: str) -> Any:
     """A name of the half that measures real passes, or a clear error where torch is missing."""
-    try:
-        import relucheck.tape
-    except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] != "torch":
-            raise
-        raise ImportError(f'relucheck.{name} needs PyTorch: pip install "relucheck[torch]"') from error
-    return getattr(relucheck.tape, name)
+    if find_spec("torch") is None:
+        raise ImportError(f'relucheck.{name} needs PyTorch: pip install "relucheck[torch]"')
+    return getattr(import_module("relucheck.tape"), name)
 
 
 def __dir__() -> list[str]:

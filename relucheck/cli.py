@@ -6,13 +6,14 @@ import importlib
 import os
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any, NoReturn, cast
 
 import click
 
-from relucheck import __version__
 from relucheck.boundary import guarded
 from relucheck.problems import UsageProblem
+from relucheck.version import __version__
 
 COMMANDS = {
     "lint": "relucheck.cli_lint:lint",
@@ -36,21 +37,16 @@ class LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The subcommand of a name, or None."""
-        if cmd_name not in COMMANDS:
+        module, _, attribute = COMMANDS.get(cmd_name, "").partition(":")
+        if not module or find_spec(module) is None:
             return None
-        module, _, attribute = COMMANDS[cmd_name].partition(":")
         return cast(click.Command, getattr(importlib.import_module(module), attribute))
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The list in ``--help``, without the commands whose module this installation lacks."""
-        rows = []
-        for name in COMMANDS:
-            try:
-                command = self.get_command(ctx, name)
-            except ImportError:
-                continue
-            if command is not None:
-                rows.append((name, command.get_short_help_str(formatter.width)))
+        """The list in ``--help``."""
+        commands = ((name, self.get_command(ctx, name)) for name in COMMANDS)
+        width = formatter.width - 12
+        rows = [(name, command.get_short_help_str(width)) for name, command in commands if command]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
 

@@ -58,10 +58,12 @@ _TEXT_FORMATS = ("concise", "full", "grouped")
 @click.option("--no-cache", is_flag=True, help="Accepted for scripts; there is no cache yet.")
 @click.option("-v", "--verbose", is_flag=True, help="Show the traceback of internal errors.")
 def lint(**given: Any) -> int:
-    """Find mistakes in Python files, notebooks and folders (default: the current folder).
+    """Find mistakes in Python files, notebooks and folders.
 
-    '-' reads standard input. Exit status: 0 nothing found, 1 findings at or above --fail-on,
-    2 wrong usage, an unreadable file or an internal error.
+    Without PATHS, the current folder is read; '-' reads standard input.
+
+    Exit status: 0 nothing found, 1 findings at or above --fail-on, 2 wrong usage, an unreadable
+    file or an internal error.
     """
     return _run(Options(**given))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -64,7 +65,7 @@ class Settings:
         absolute = Path(path).absolute()
         root = Path(self.root).absolute() if self.root else Path.cwd()
         shown = absolute.relative_to(root).as_posix() if absolute.is_relative_to(root) else absolute.name
-        return bool(pathspec.PathSpec.from_lines("gitwildmatch", [pattern]).match_file(shown))
+        return bool(pathspec.GitIgnoreSpec.from_lines([pattern]).match_file(shown))
 
     @property
     def fail_rank(self) -> int:
@@ -155,10 +156,7 @@ def _own_table(folder: str) -> tuple[Path, Any] | None:
 
 
 def _toml(file: Path) -> Any:
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
+    tomllib = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:

@@ -36,6 +36,11 @@ def printable(text: str) -> str:
     )
 
 
+def one_line(text: str) -> str:
+    """A text in one line, for formats of one line a finding."""
+    return printable(" ".join(text.split()))
+
+
 def expanded(line: str, column: int) -> tuple[str, int]:
     """A source line as printed, and the width of what stands before a column (from 1)."""
     before = _visible(line[: column - 1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from relucheck.finding import Finding
 from relucheck.report import View
-from relucheck.report._text import COLOURS, painted, place_of, summary
+from relucheck.report._text import COLOURS, one_line, painted, place_of, summary
 
 
 def render(view: View) -> str:
@@ -15,4 +15,6 @@ def render(view: View) -> str:
 
 def _line(finding: Finding, view: View) -> str:
     code = painted(f"{finding.code} {finding.severity.value}", view, COLOURS[finding.severity], bold=True)
-    return f"{painted(place_of(finding), view, bold=True)}: {code}: {finding.message} [{finding.name}]"
+    return (
+        f"{painted(place_of(finding), view, bold=True)}: {code}: {one_line(finding.message)} [{finding.name}]"
+    )

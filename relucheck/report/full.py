@@ -11,8 +11,6 @@ from relucheck.report import View, url
 from relucheck.report._text import COLOURS, expanded, painted, place_of, printable, summary, underline
 from relucheck.span import Span
 
-_CONTEXT = 1
-
 
 @dataclass(frozen=True, slots=True)
 class _Mark:
@@ -36,7 +34,7 @@ def render(view: View) -> str:
 
 def _block(finding: Finding, view: View) -> str:
     marks = _marks(finding)
-    width = max((len(str(mark.span.row + _CONTEXT)) for mark in marks), default=1)
+    width = max((len(str(mark.span.row + 1)) for mark in marks), default=1)
     gutter = painted(" " * width + " |", view, "blue")
     lines = [_title(finding, view)]
     if not marks:
@@ -77,7 +75,7 @@ def _page(marks: Sequence[_Mark], width: int, gutter: str, view: View, arrow: st
     yield f"{' ' * width}{painted(arrow, view, 'blue')} {printable(str(place))}"
     yield gutter
     previous = None
-    for row in _rows(marks):
+    for row in _rows(marks, view):
         line = view.read_line(place.path, place.cell, row)
         here = [mark for mark in marks if mark.span.row == row]
         if line is None:
@@ -90,13 +88,17 @@ def _page(marks: Sequence[_Mark], width: int, gutter: str, view: View, arrow: st
         previous = row
 
 
-def _rows(marks: Iterable[_Mark]) -> list[int]:
+def _rows(marks: Iterable[_Mark], view: View) -> list[int]:
     """The rows to show: the marked ones, and the neighbours of the primary one."""
-    rows: set[int] = set()
+    rows = {mark.span.row for mark in marks}
     for mark in marks:
-        around = _CONTEXT if mark.primary else 0
-        rows |= set(range(max(1, mark.span.row - around), mark.span.row + around + 1))
+        if mark.primary:
+            rows |= {row for row in (mark.span.row - 1, mark.span.row + 1) if _has_text(mark.span, row, view)}
     return sorted(rows)
+
+
+def _has_text(span: Span, row: int, view: View) -> bool:
+    return bool((view.read_line(span.path, span.cell, row) or "").strip()) if row > 0 else False
 
 
 def _underlined(line: str, mark: _Mark, gutter: str, view: View) -> str:

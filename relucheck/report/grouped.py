@@ -7,7 +7,7 @@ from itertools import groupby
 
 from relucheck.finding import Finding
 from relucheck.report import View
-from relucheck.report._text import COLOURS, painted, place_of, printable, summary
+from relucheck.report._text import COLOURS, one_line, painted, place_of, printable, summary
 
 
 def render(view: View) -> str:
@@ -32,4 +32,4 @@ def _place(finding: Finding) -> str:
 
 def _line(finding: Finding, place: str, view: View) -> str:
     code = painted(f"{finding.code} {finding.severity.value}", view, COLOURS[finding.severity])
-    return f"  {place} {code}: {finding.message} [{finding.name}]"
+    return f"  {place} {code}: {one_line(finding.message)} [{finding.name}]"

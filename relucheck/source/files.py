@@ -116,7 +116,7 @@ def from_bytes(path: str, content: bytes) -> Document | Problem:
     """The document of a file's content; a notebook where the path ends in .ipynb."""
     notebook = path.lower().endswith(".ipynb")
     try:
-        encoding = "utf-8-sig" if notebook else tokenize.detect_encoding(io.BytesIO(content).readline)[0]
+        encoding = "utf-8-sig" if notebook else _encoding(content)
         text = codecs.decode(content, encoding)
     except UnicodeDecodeError as error:
         return Problem(path, f"is not {error.encoding}: {_where(content, error)}; {_ENCODING_HELP}")
@@ -125,6 +125,15 @@ def from_bytes(path: str, content: bytes) -> Document | Problem:
     if "\0" in text:
         return Problem(path, f"holds a NUL character in line {_row_of_nul(text)}; it is not Python text")
     return from_text(path, text, encoding)
+
+
+def _encoding(content: bytes) -> str:
+    """The encoding that a byte order mark or a comment declares (PEP 263), else UTF-8."""
+    try:
+        return tokenize.detect_encoding(io.BytesIO(content).readline)[0]
+    except SyntaxError:
+        content.decode("utf-8")  # tells the byte, where that is what is wrong
+        raise
 
 
 _ENCODING_HELP = "save it as UTF-8, or name its encoding in the first line, as in '# coding: latin-1'"
