@@ -29,6 +29,7 @@ from relucheck.source.values import (
     Item,
     LayerVal,
     Mapping,
+    Names,
     Native,
     OneOf,
     ParamOf,
@@ -183,7 +184,7 @@ def call_function(m: Machine, function: Function, arguments: Arguments, receiver
     """Run a function of the project on its arguments; too deep, it is not followed."""
     if m.too_deep or m.running.count(function) >= MAX_SAME:
         return m.opaque(*arguments.values(), spelling=function.name)
-    frame = Frame(function.scope, {}, function.closure, function, receiver)
+    frame = Frame(function.scope, Names(m.heap.level), function.closure, function, receiver)
     _bind_parameters(m, function, arguments, frame)
     site = m.here()
     if site is not None:

@@ -26,9 +26,14 @@ class Heap:
 
     def store(self, target: Store, key: Any, value: Any) -> None:
         """Set ``target[key]``, remembering what was there if a branch is open."""
-        if self._journals:
+        if self._journals and getattr(target, "born", -1) < len(self._journals):
             self._journals[-1].setdefault((id(target), key), (target, key, target.get(key, MISSING)))
         target[key] = value
+
+    @property
+    def level(self) -> int:
+        """The number of open branches."""
+        return len(self._journals)
 
     def fork(self, run: Callable[[], str]) -> tuple[str, dict[tuple[int, Any], Change]]:
         """Run one alternative, take its writes back, and return how it ended and what it wrote."""

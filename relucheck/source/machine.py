@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -75,7 +76,7 @@ class Machine:
         self.tape = Tape()
         self.redirects: dict[NodeDraft, Value] = {}
         self.steps = 0
-        self.limit = 0
+        self.limit = sys.maxsize
         self.depth = 0
         self.maybe = 0
         self.sites: list[Span] = []
@@ -103,11 +104,16 @@ class Machine:
     def budget(self, steps: int) -> Iterator[None]:
         """Allow at most ``steps`` more steps inside the block."""
         outer = self.limit
-        self.limit = min(self.steps + steps, outer) if outer else self.steps + steps
+        self.limit = min(self.steps + steps, outer)
         try:
             yield
         finally:
             self.limit = outer
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the budget that holds here is used up."""
+        return self.steps > self.limit
 
     @contextmanager
     def aside(self, tape: Tape) -> Iterator[None]:

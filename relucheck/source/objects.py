@@ -186,38 +186,18 @@ def _name_all(m: Machine, items: dict[Plain, Value] | dict[str, Value]) -> None:
         adopt(m, value, str(key))
 
 
-def adopt(m: Machine, value: Value, name: str, prefix: str = "") -> None:
+def adopt(m: Machine, value: Value, path: str) -> None:
     """Note that a layer or module is kept under a name (``fc1``, ``net.3``)."""
     for choice in alternatives(value):
         if isinstance(choice, LayerVal):
             choice.layer.stored = True
-            if not choice.layer.name or prefix:
-                choice.layer.name = f"{prefix}{name}"
+            choice.layer.name = path
         elif isinstance(choice, Instance):
-            _adopt_instance(m, choice, name, prefix)
-
-
-def _adopt_instance(m: Machine, instance: Instance, name: str, prefix: str) -> None:
-    instance.stored = True
-    if not instance.name or prefix:
-        instance.name = f"{prefix}{name}"
-    if instance.cls is None and instance.container:
-        for key, child in container_items(instance):
-            adopt(m, child, f"{instance.name}.{key}", "") if not _named(child) else _rename(m, child, instance.name, key)
-
-
-def _named(value: Value) -> bool:
-    return bool(value.layer.name if isinstance(value, LayerVal) else getattr(value, "name", ""))
-
-
-def _rename(m: Machine, child: Value, parent: str, key: str) -> None:
-    """A container got its own name after its elements: ``3`` becomes ``net.3``."""
-    if isinstance(child, LayerVal):
-        if child.layer.name == key:
-            child.layer.name = f"{parent}.{key}"
-    elif isinstance(child, Instance) and child.name == key:
-        child.name = ""
-        _adopt_instance(m, child, f"{parent}.{key}", "")
+            choice.stored = True
+            choice.name = path
+            if choice.cls is None:
+                for key, child in container_items(choice):
+                    adopt(m, child, f"{path}.{key}")
 
 
 def container_items(instance: Instance) -> list[tuple[str, Value]]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import ast
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 from relucheck.net import Crash, ModuleClass, Net, Reading
 from relucheck.source.calls import call
@@ -15,7 +16,7 @@ from relucheck.source.expressions import evaluate
 from relucheck.source.files import Document
 from relucheck.source.machine import Machine
 from relucheck.source.modules import ModuleScope, Project
-from relucheck.source.roots import load, run_file
+from relucheck.source.roots import attempt_all, load, run_class, run_functions, run_script
 from relucheck.source.statements import define, execute, put
 
 RECURSION = 6_000
@@ -32,26 +33,54 @@ def read_project(modules: Sequence[tuple[Document, ast.Module]]) -> Reading:
     m = Machine(evaluate, execute, call, define, put, load)
     facts = ClassFacts(project)
     m.doubts = facts.doubted_parameters
-    nets: list[Net] = []
-    classes: list[ModuleClass] = []
-    crashes: list[Crash] = []
+    reader = Reader(m, facts, [scope for scope in scopes if scope.document.relevant])
     with deep_recursion():
-        for scope in scopes:
-            if not scope.document.relevant:
-                continue
+        return reader.read()
+
+
+@dataclass(slots=True)
+class Reader:
+    """The phases of reading a project; a file in which relucheck fails is left out of later ones."""
+
+    m: Machine
+    facts: ClassFacts
+    scopes: list[ModuleScope]
+    crashes: list[Crash] = field(default_factory=list)
+
+    def read(self) -> Reading:
+        """Scripts first, with the values that they pass; then what they have not reached."""
+        self.each(lambda scope: run_script(self.m, scope))
+        self.each(self.note_contained)
+        self.each(lambda scope: run_functions(self.m, scope))
+        self.each(lambda scope: self.run_classes(scope, contained=False))
+        self.each(lambda scope: self.run_classes(scope, contained=True))
+        nets: list[Net] = []
+        classes: list[ModuleClass] = []
+        self.each(lambda scope: classes.extend(self.facts.of_file(self.m, scope)))
+        self.each(lambda scope: nets.append(scope.tape.freeze(scope.path, scope.path)))
+        return Reading(tuple(nets), tuple(classes), tuple(self.crashes))
+
+    def note_contained(self, scope: ModuleScope) -> None:
+        self.m.contained |= self.facts.contained(scope)
+
+    def run_classes(self, scope: ModuleScope, contained: bool) -> None:
+        """Classes that may hold others come first: what they run need not be run alone."""
+        todo = [c for c in reversed(scope.classes) if (id(c.node) in self.m.contained) is contained]
+
+        def run() -> None:
+            for cls in todo:
+                run_class(self.m, cls)
+
+        attempt_all(self.m, run)
+
+    def each(self, step: Callable[[ModuleScope], None]) -> None:
+        """Do one step for every file, inside the error boundary of that file."""
+        for scope in list(self.scopes):
             try:
-                nets.append(_read_file(m, scope, facts))
-                classes.extend(facts.of_file(m, scope))
-            except Exception as error:  # the error boundary of one file
-                crashes.append(Crash(scope.path, repr(error), traceback.format_exc()))
-    return Reading(tuple(nets), tuple(classes), tuple(crashes))
-
-
-def _read_file(m: Machine, scope: ModuleScope, facts: ClassFacts) -> Net:
-    load(m, scope)
-    m.contained |= facts.contained(scope)
-    run_file(m, scope)
-    return scope.tape.freeze(scope.path, scope.path)
+                step(scope)
+            except Exception as error:  # a fault of ours costs one file, and is reported
+                self.crashes.append(Crash(scope.path, repr(error), traceback.format_exc()))
+                self.scopes.remove(scope)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable
+from functools import lru_cache
 
 from relucheck.source.binding import NO_ARGUMENTS, Arguments
 from relucheck.source.calls import default_of, record_output
@@ -29,9 +30,9 @@ from relucheck.source.values import (
 )
 
 SCRIPT_STEPS = 60_000
-FUNCTION_STEPS = 12_000
+FUNCTION_STEPS = 6_000
 CLASS_STEPS = 20_000
-FILE_STEPS = 160_000
+FILE_STEPS = 60_000
 
 
 def load(m: Machine, scope: ModuleScope) -> None:
@@ -56,24 +57,19 @@ def attempt(m: Machine, steps: int, run: Callable[[], object]) -> bool:
             run()
     except (Exhausted, RecursionError):
         tape.cut(marks)
+        if m.exhausted:
+            raise Exhausted from None
         return False
     return True
 
 
-def run_file(m: Machine, scope: ModuleScope) -> None:
-    """Everything that one file runs and that nothing else has run yet."""
+def run_script(m: Machine, scope: ModuleScope) -> None:
+    """The top level of a file, and what it does when it is started as a program."""
     load(m, scope)
     m.tape = scope.tape
-    with m.budget(FILE_STEPS):
-        try:
-            for statement in main_blocks(scope.tree):
-                frame = Frame(scope, scope.names)
-                attempt(m, SCRIPT_STEPS, lambda body=statement.body, f=frame: m.execute(m, body, f))  # type: ignore[misc]
-            run_functions(m, scope)
-            for cls in reversed(scope.classes):
-                run_class(m, cls)
-        except Exhausted:
-            return
+    for statement in main_blocks(scope.tree):
+        frame = Frame(scope, scope.names)
+        attempt(m, SCRIPT_STEPS, lambda body=statement.body, f=frame: m.execute(m, body, f))  # type: ignore[misc]
 
 
 def main_blocks(tree: ast.Module) -> list[ast.If]:
@@ -91,6 +87,20 @@ def is_main_test(test: ast.expr) -> bool:
 
 def run_functions(m: Machine, scope: ModuleScope) -> None:
     """The functions of the top level that nothing has called, if they could hold a mistake."""
+    m.tape = scope.tape
+    attempt_all(m, lambda: _run_functions(m, scope))
+
+
+def attempt_all(m: Machine, run: Callable[[], None]) -> None:
+    """Several runs within the budget of a file; what is finished stays."""
+    with m.budget(FILE_STEPS):
+        try:
+            run()
+        except Exhausted:
+            return
+
+
+def _run_functions(m: Machine, scope: ModuleScope) -> None:
     for name, node in scope.definitions.items():
         if isinstance(node, ast.ClassDef) or id(node) in m.covered or not is_interesting(node, scope):
             continue
@@ -100,18 +110,31 @@ def run_functions(m: Machine, scope: ModuleScope) -> None:
             attempt(m, FUNCTION_STEPS, lambda f=value, a=arguments: m.call(m, f, a))  # type: ignore[misc]
 
 
-_WORDS = frozenset({"backward", "parameters", "train", "eval", "forward"})
+_WORDS = frozenset({"backward", "zero_grad", "training_step"})
+
+
+@lru_cache(maxsize=None)
+def called_names(node: ast.AST) -> tuple[frozenset[str], frozenset[str]]:
+    """The first names of everything that code calls, and the last names."""
+    firsts: set[str] = set()
+    lasts: set[str] = set()
+    for inner in ast.walk(node):
+        if not isinstance(inner, ast.Call):
+            continue
+        target: ast.expr = inner.func
+        if isinstance(target, ast.Attribute):
+            lasts.add(target.attr)
+        while isinstance(target, ast.Attribute):
+            target = target.value
+        if isinstance(target, ast.Name):
+            firsts.add(target.id)
+    return frozenset(firsts), frozenset(lasts)
 
 
 def is_interesting(node: ast.AST, scope: ModuleScope) -> bool:
-    """Whether code uses torch or trains something: the rest is not worth running."""
-    for inner in ast.walk(node):
-        if isinstance(inner, ast.Attribute):
-            if inner.attr in _WORDS:
-                return True
-        elif isinstance(inner, ast.Name) and _is_torch_name(scope, inner.id):
-            return True
-    return False
+    """Whether code calls torch, makes a network or trains one: the rest is not worth running."""
+    firsts, lasts = called_names(node)
+    return bool(lasts & _WORDS) or any(_is_torch_name(scope, name) for name in firsts)
 
 
 def _is_torch_name(scope: ModuleScope, name: str) -> bool:
@@ -154,6 +177,7 @@ def _unknown(m: Machine, parameter: ast.arg, default: ast.expr | None, as_tensor
 
 def run_class(m: Machine, cls: Class) -> None:
     """A class nobody has instantiated, and the methods that nobody has called."""
+    m.tape = cls.scope.tape
     module = is_module_class(cls)
     todo = [f for f in methods_of(cls) if id(f.node) not in m.covered]
     forward = cls.find("forward")

@@ -22,10 +22,14 @@ from relucheck.source.values import (
     UNK,
     Class,
     Const,
+    External,
     Flow,
     Frame,
+    Function,
     Instance,
+    LayerVal,
     Mapping,
+    OptimiserVal,
     ScopeVal,
     Seq,
     Tensor,
@@ -116,21 +120,25 @@ def _if(m: Machine, node: ast.If, frame: Frame) -> str:
 # -- loops --------------------------------------------------------------------------------------
 
 MAX_FORWARD_ROUNDS = 24
-SHORT = 4
+MAX_NETWORKS = 8
 
 
 def _for(m: Machine, node: ast.For | ast.AsyncFor, frame: Frame) -> str:
     items, exact = iterate(m, m.evaluate(m, node.iter, frame))
-    if exact and not _shortened(m, node, len(items)):
+    if m.forwards or _builds(node):
+        if exact and (not m.forwards or len(items) <= MAX_FORWARD_ROUNDS):
+            return _known_rounds(m, node, items, frame)
+        return _unknown_rounds(m, node, items[:2], frame)
+    if exact and len(items) <= MAX_NETWORKS and any(_is_object(item) for item in items):
         return _known_rounds(m, node, items, frame)
-    return _unknown_rounds(m, node, items[:2], frame)
+    return _unknown_rounds(m, node, items[:1], frame)  # a training loop does the same every round
 
 
-def _shortened(m: Machine, node: ast.For | ast.AsyncFor, rounds: int) -> bool:
-    """Whether a loop of known length is read as two rounds: training loops, very long ones."""
-    if m.forwards:
-        return rounds > MAX_FORWARD_ROUNDS
-    return rounds > SHORT and not _builds(node)
+def _is_object(value: Value) -> bool:
+    """Whether a loop over such values does something else every round: networks, layers, losses."""
+    if isinstance(value, Seq) and value.kind == "tuple":
+        return any(_is_object(item) for item in value.items)
+    return isinstance(value, Instance | LayerVal | Class | Function | External | OptimiserVal)
 
 
 @lru_cache(maxsize=4096)

@@ -318,6 +318,19 @@ FALSE = Const(False)
 MAX_ALTERNATIVES = 6
 
 
+class Names(dict[str, "Value"]):
+    """Local names, with the number of branches that were open when they came to be.
+
+    Writes inside the same branch need not be taken back: without the branch, nothing reads them.
+    """
+
+    __slots__ = ("born",)
+
+    def __init__(self, born: int) -> None:
+        super().__init__()
+        self.born = born
+
+
 @dataclass(eq=False, slots=True)
 class Frame:
     """The local names of one call, and what it has returned so far."""
