@@ -3,7 +3,7 @@
 import random
 
 from relucheck.config import Overrides, Settings
-from relucheck.engine import known_rules, lint_documents, load_rules, run_rules
+from relucheck.engine import known_rules, lint_documents, load_rules, run_rules, without_commented
 from relucheck.finding import Finding, Rule, RuleModule, Severity
 from relucheck.net import Crash, ModuleClass, Net, Reading
 from relucheck.source.files import from_text
@@ -182,6 +182,25 @@ def test_nothing_is_said_about_suppressions_in_a_file_that_was_not_judged():
 
 def test_code_without_suppressions_has_no_unused_ones():
     assert codes(lint("x = 1\n")) == []
+
+
+def test_comments_hold_for_findings_of_real_passes(tmp_path, monkeypatch):
+    (tmp_path / "m.py").write_text("x = f()  # relucheck: ignore[RLU601]\ny = f()\n")
+    monkeypatch.chdir(tmp_path)
+    paths = (str(tmp_path / "m.py"), "m.py", "gone.py")
+    findings = [
+        Finding("RLU601", "dead-units", Severity.ERROR, "m", at(row, p)) for p in paths for row in (1, 2)
+    ]
+    findings.append(Finding("RLU601", "dead-units", Severity.ERROR, "m", None))
+    left = [(f.span.path, f.span.row) if f.span else None for f in without_commented(findings)]
+    assert left == [(paths[0], 2), ("m.py", 2), ("gone.py", 1), ("gone.py", 2), None]
+
+
+def test_the_garbage_collector_is_as_it_was():
+    import gc
+
+    lint("x = 1\n")
+    assert gc.isenabled()
 
 
 # -------------------------------------------------------------- real rules
