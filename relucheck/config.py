@@ -6,6 +6,7 @@ import importlib
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -60,17 +61,23 @@ class Settings:
 
     def names(self, pattern: str, path: str) -> bool:
         """Whether a pattern of these settings, as .gitignore writes them, matches a file."""
-        import pathspec  # most runs have no patterns to match
-
         absolute = Path(path).absolute()
         root = Path(self.root).absolute() if self.root else Path.cwd()
         shown = absolute.relative_to(root).as_posix() if absolute.is_relative_to(root) else absolute.name
-        return bool(pathspec.GitIgnoreSpec.from_lines([pattern]).match_file(shown))
+        return bool(_pattern(pattern).match_file(shown))
 
     @property
     def fail_rank(self) -> int:
         """The rank from which a finding makes the run fail; beyond every rank for ``never``."""
         return len(FAIL_ON) if self.fail_on == "never" else Severity(self.fail_on).rank
+
+
+@lru_cache(maxsize=256)
+def _pattern(pattern: str) -> Any:
+    """A pattern, compiled once: it is asked about every file."""
+    import pathspec  # most runs have no patterns to match
+
+    return pathspec.GitIgnoreSpec.from_lines([pattern])
 
 
 class Configuration(Protocol):
