@@ -13,6 +13,7 @@ from relucheck.source.calls import default_of
 from relucheck.source.machine import Machine
 from relucheck.source.modules import ModuleScope, Project
 from relucheck.source.objects import has_weights, is_module_class, modules_of
+from relucheck.source.syntax import walk
 from relucheck.source.values import Class, External, Function, Instance, LayerVal, Mapping, Seq, Value
 from relucheck.span import Span
 
@@ -35,6 +36,7 @@ class ClassFacts:
     project: Project
     _mentions: dict[str, list[ModuleScope]] | None = None
     _calls: dict[int, dict[str, Calls]] = field(default_factory=dict)
+    _instances: dict[int, list[Instance]] | None = None
 
     # -- who calls and who contains a class ------------------------------------------------------
 
@@ -93,7 +95,7 @@ class ClassFacts:
 
     def _of_class(self, m: Machine, cls: Class) -> ModuleClass:
         scope = cls.scope
-        mine = [i for i in m.instances if i.cls is cls]
+        mine = self._instances_of(m, cls)
         return ModuleClass(
             name=cls.name,
             span=m.span_of(cls.node, scope),
@@ -101,6 +103,14 @@ class ClassFacts:
             unread_parameters=tuple(_unread_parameters(m, cls)) if is_module_class(cls) else (),
             unregistered=tuple(_unregistered(m, cls, mine)),
         )
+
+    def _instances_of(self, m: Machine, cls: Class) -> list[Instance]:
+        if self._instances is None:
+            self._instances = {}
+            for instance in m.instances:
+                if instance.cls is not None:
+                    self._instances.setdefault(id(instance.cls), []).append(instance)
+        return self._instances.get(id(cls), [])
 
     def _unread(self, m: Machine, cls: Class) -> Iterator[Attribute]:
         family = _family(cls, self.project)
@@ -130,7 +140,7 @@ class ClassFacts:
 
 def _calls(tree: ast.Module) -> dict[str, Calls]:
     found: dict[str, Calls] = {}
-    for node in ast.walk(tree):
+    for node in walk(tree):
         if not isinstance(node, ast.Call):
             continue
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", None)
@@ -146,7 +156,7 @@ def _calls(tree: ast.Module) -> dict[str, Calls]:
 
 
 def _names_in_methods(node: ast.ClassDef) -> set[str]:
-    return {n.id for s in node.body for n in ast.walk(s) if isinstance(n, ast.Name)}
+    return {n.id for s in node.body for n in walk(s) if isinstance(n, ast.Name)}
 
 
 # -- attributes that nothing reads --------------------------------------------------------------
@@ -167,7 +177,7 @@ def _activation_attributes(cls: Class) -> Iterator[tuple[str, ast.expr, str]]:
     init = cls.attrs.get("__init__")
     if not isinstance(init, Function):
         return
-    for node in ast.walk(init.node):
+    for node in walk(init.node):
         if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.value, ast.Call):
             target = node.targets[0]
             op = _activation_called(node.value.func, cls.scope)
@@ -194,7 +204,7 @@ def _activation_called(func: ast.expr, scope: ModuleScope) -> str | None:
 def _reads(node: ast.AST) -> set[str]:
     """Attribute names that code reads, and string constants that may name them."""
     found: set[str] = set()
-    for inner in ast.walk(node):
+    for inner in walk(node):
         if isinstance(inner, ast.Attribute) and not isinstance(inner.ctx, ast.Store):
             found.add(inner.attr)
         elif isinstance(inner, ast.Constant) and isinstance(inner.value, str) and inner.value.isidentifier():
@@ -212,7 +222,7 @@ def _reads_everything(family: Iterable[Class]) -> bool:
     """Whether a class may apply attributes that it does not name."""
     for cls in family:
         for method in cls.node.body:
-            names = _reads(method) | {n.id for n in ast.walk(method) if isinstance(n, ast.Name)}
+            names = _reads(method) | {n.id for n in walk(method) if isinstance(n, ast.Name)}
             if names & (_OPEN_READS - _INIT_LOOPS):
                 return True
             if names & _INIT_LOOPS and isinstance(method, ast.FunctionDef) and method.name == "forward":
@@ -245,8 +255,8 @@ def _unread_parameters(m: Machine, cls: Class) -> Iterator[UnreadParameter]:
     asked = [a for a in [*spec.args[1:], *spec.kwonlyargs] if a.arg in _ACTIVATION_NAMES]
     if not asked or init.node.decorator_list or _is_stub(init.node):
         return
-    names = {n.id for s in init.node.body for n in ast.walk(s) if isinstance(n, ast.Name)}
-    words = {n.attr for s in init.node.body for n in ast.walk(s) if isinstance(n, ast.Attribute)}
+    names = {n.id for s in init.node.body for n in walk(s) if isinstance(n, ast.Name)}
+    words = {n.attr for s in init.node.body for n in walk(s) if isinstance(n, ast.Attribute)}
     if "locals" in names or "save_hyperparameters" in words or "vars" in names:
         return
     for parameter in asked:

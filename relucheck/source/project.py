@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from relucheck.net import Crash, ModuleClass, Net, Reading
 from relucheck.source.calls import call
 from relucheck.source.classes import ClassFacts
+from relucheck.source.drafts import Tape
 from relucheck.source.expressions import evaluate
 from relucheck.source.files import Document
 from relucheck.source.machine import Machine
@@ -57,7 +58,7 @@ class Reader:
         nets: list[Net] = []
         classes: list[ModuleClass] = []
         self.each(lambda scope: classes.extend(self.facts.of_file(self.m, scope)))
-        self.each(lambda scope: nets.append(scope.tape.freeze(scope.path, scope.path)))
+        self.each(lambda scope: nets.append(frozen(scope)))
         return Reading(tuple(nets), tuple(classes), tuple(self.crashes))
 
     def note_contained(self, scope: ModuleScope) -> None:
@@ -81,6 +82,13 @@ class Reader:
             except Exception as error:  # a fault of ours costs one file, and is reported
                 self.crashes.append(Crash(scope.path, repr(error), traceback.format_exc()))
                 self.scopes.remove(scope)
+
+
+def frozen(scope: ModuleScope) -> Net:
+    """The Net of a file, whose drafts are not needed any more."""
+    net = scope.tape.freeze(scope.path, scope.path)
+    scope.tape = Tape()
+    return net
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from relucheck.source.calls import default_of, record_output
 from relucheck.source.machine import Exhausted, Machine
 from relucheck.source.modules import ModuleScope
 from relucheck.source.objects import bind_attribute, is_module_class
+from relucheck.source.syntax import walk
 from relucheck.source.values import (
     NONE,
     UNK,
@@ -118,7 +119,7 @@ def called_names(node: ast.AST) -> tuple[frozenset[str], frozenset[str]]:
     """The first names of everything that code calls, and the last names."""
     firsts: set[str] = set()
     lasts: set[str] = set()
-    for inner in ast.walk(node):
+    for inner in walk(node):
         if not isinstance(inner, ast.Call):
             continue
         target: ast.expr = inner.func

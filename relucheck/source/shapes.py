@@ -73,7 +73,7 @@ def view_shape(source: NodeDraft, sizes: Arg) -> tuple[Shape | None, bool]:
     keeps = isinstance(first, Symbol) and first.base.endswith(".shape[0]") and first.numerator == 1
     if keeps and len(dims) >= 2:
         return dims, True
-    same_first = source.shape is not None and len(dims) >= 2 and isinstance(first, int) and first == source.shape[0]
+    same_first = bool(source.shape) and len(dims) >= 2 and isinstance(first, int) and first == source.shape[0]
     return dims, bool(same_first and source.batch_first)
 
 

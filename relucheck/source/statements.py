@@ -17,6 +17,7 @@ from relucheck.source.machine import Machine
 from relucheck.source.modules import make_function
 from relucheck.source.natives import call_native
 from relucheck.source.operators import binary
+from relucheck.source.syntax import walk
 from relucheck.source.values import (
     NONE,
     UNK,
@@ -144,10 +145,10 @@ def _is_object(value: Value) -> bool:
 @lru_cache(maxsize=4096)
 def _builds(node: ast.For | ast.AsyncFor) -> bool:
     """Whether a loop outside any forward builds something, rather than trains."""
-    words = {n.attr for n in ast.walk(node) if isinstance(n, ast.Attribute)}
+    words = {n.attr for n in walk(node) if isinstance(n, ast.Attribute)}
     if words & {"backward", "zero_grad", "step"}:
         return False
-    grows = any(isinstance(n, ast.AugAssign | ast.Subscript) for n in ast.walk(node))
+    grows = any(isinstance(n, ast.AugAssign | ast.Subscript) for n in walk(node))
     return grows or bool(words & {"append", "extend", "insert", "add_module", "setdefault", "update"})
 
 

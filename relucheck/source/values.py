@@ -153,6 +153,7 @@ class Class:
     bases: tuple[Value, ...]
     attrs: dict[str, Value] = field(default_factory=dict)
     _mro: tuple[Class, ...] | None = None
+    _outside: tuple[str, ...] | None = None
 
     @property
     def name(self) -> str:
@@ -170,14 +171,10 @@ class Class:
 
     def outside(self) -> tuple[str, ...]:
         """Qualified names of the bases that are not the project's, ``?`` where not known."""
-        names: list[str] = []
-        for cls in self.mro():
-            for base in cls.bases:
-                if isinstance(base, External):
-                    names.append(base.name)
-                elif not isinstance(base, Class):
-                    names.append("?")
-        return tuple(names)
+        if self._outside is None:
+            foreign = (base for cls in self.mro() for base in cls.bases if not isinstance(base, Class))
+            self._outside = tuple(base.name if isinstance(base, External) else "?" for base in foreign)
+        return self._outside
 
     def find(self, name: str) -> Value | None:
         """A class attribute or method along the bases."""
