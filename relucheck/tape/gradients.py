@@ -1,0 +1,100 @@
+"""Gradients of layers: of their weights, at their outputs, and over the time steps of a recurrent net.
+
+The weights' gradients come from ``torch.autograd.grad``, which touches no ``.grad``. The gradient at a
+layer's output is read by a hook on the tensor itself, placed as soon as autograd has recorded it, so
+that an in-place activation after it changes nothing (``register_full_backward_hook`` breaks those).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from relucheck.tape.units import SiteKey
+
+
+@dataclass(slots=True)
+class Sum:
+    """A running sum of squares over a number of entries."""
+
+    squares: float = 0.0
+    count: int = 0
+
+    @property
+    def rms(self) -> float | None:
+        return (self.squares / self.count) ** 0.5 if self.count else None
+
+
+@dataclass(slots=True)
+class GradientWatch:
+    """What arrives in backward passes at the outputs of layers and of recurrent activations."""
+
+    outputs: dict[str, Sum] = field(default_factory=dict)
+    steps: dict[SiteKey, list[float]] = field(default_factory=dict)
+
+    def watch_output(self, layer: str, output: Tensor) -> None:
+        """Sums the squares of dL/dz of a layer's output over all passes."""
+        if not output.requires_grad:
+            return
+        total = self.outputs.setdefault(layer, Sum())
+
+        def arrived(gradient: Tensor) -> None:
+            total.squares += norm(gradient) ** 2
+            total.count += gradient.numel()
+
+        output.register_hook(arrived)
+
+    def watch_step(self, site: SiteKey, output: Tensor) -> None:
+        """Keeps norm(dL/dh_t) of one application of a site in one pass, in order of execution."""
+        if not output.requires_grad:
+            return
+        norms = self.steps.setdefault(site, [])
+        position = len(norms)
+        norms.append(0.0)
+
+        def arrived(gradient: Tensor) -> None:
+            norms[position] = norm(gradient)
+
+        output.register_hook(arrived)
+
+
+def norm(tensor: Tensor) -> float:
+    """The Frobenius norm; in double precision where squares of single precision would underflow."""
+    value = float(torch.linalg.vector_norm(tensor.detach().flatten()))
+    if 1e-15 < value < 1e15:
+        return value
+    return float(torch.linalg.vector_norm(tensor.detach().flatten(), dtype=torch.float64))
+
+
+def weight_gradients(loss: Tensor, parameters: Iterable[Tensor]) -> list[Tensor | None]:
+    """dL/dp for every parameter, None where the loss does not depend on it; no ``.grad`` is touched.
+
+    Reentrant checkpointing refuses ``autograd.grad``; there ``backward`` is run, and the caller
+    restores ``.grad`` (``state.kept``).
+    """
+    wanted = list(parameters)
+    if not wanted or not loss.requires_grad:
+        return [None] * len(wanted)
+    if not _reentrant(loss):
+        return list(torch.autograd.grad(loss, wanted, allow_unused=True))
+    for parameter in wanted:
+        parameter.grad = None
+    loss.backward()  # type: ignore[no-untyped-call]
+    return [parameter.grad for parameter in wanted]
+
+
+def _reentrant(loss: Tensor) -> bool:
+    """Whether the graph holds a reentrantly checkpointed block."""
+    waiting, seen = [loss.grad_fn], set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        if node.name().startswith("CheckpointFunction"):
+            return True
+        seen.add(node)
+        waiting.extend(previous for previous, _ in node.next_functions)
+    return False

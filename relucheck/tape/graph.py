@@ -1,0 +1,58 @@
+"""The steps of one recorded pass as a net, the same kind of graph that the source reader makes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from relucheck.net import Layer, Net, Node, Output
+from relucheck.ops import op_named
+from relucheck.tape.names import Names, layers_of
+from relucheck.tape.recorder import Step
+
+
+def net_of(names: Names, steps: Sequence[Step], outputs: Iterable[int]) -> Net:
+    """The net of a pass; its node ids are the positions of the steps."""
+    layers = layers_of(names)
+    by_name = {layer.name: layer for layer in layers}
+    owner = type(names.model).__name__
+    nodes = tuple(_node(i, step, by_name) for i, step in enumerate(steps))
+    return Net(
+        name=owner,
+        path=_path(steps),
+        layers=layers,
+        nodes=nodes,
+        outputs=tuple(Output(i, owner, "forward", nodes[i].span) for i in dict.fromkeys(outputs)),
+    )
+
+
+def _node(index: int, step: Step, layers: dict[str, Layer]) -> Node:
+    layer = layers.get(step.layer)
+    applied = layer is not None and (layer.op == step.op or op_named(step.op).kind is layer.info.kind)
+    return Node(
+        id=index,
+        op=step.op,
+        inputs=step.inputs,
+        layer=layer.id if layer is not None and applied else None,
+        args=step.args,
+        explicit=step.explicit,
+        span=step.places[-1] if step.places else None,
+        callers=step.places[:-1],
+        scope=step.scope,
+        spelling=step.spelling,
+        in_forward=True,
+        shape=step.shape,
+    )
+
+
+def _path(steps: Sequence[Step]) -> str:
+    """The file of the first step that has one."""
+    return next((step.places[-1].path for step in steps if step.places), "")
+
+
+def without_places(net: Net) -> Net:
+    """The same net with places left out, for comparing what two spellings compute."""
+    nodes = tuple(
+        replace(n, span=None, callers=(), spelling="", args={}, explicit=frozenset()) for n in net.nodes
+    )
+    return replace(net, nodes=nodes, path="")

@@ -1,0 +1,215 @@
+"""Counts per unit, taken from the exact tensor that an activation receives, before it may be overwritten.
+
+Nothing is kept but a few numbers a unit. An event in one sample is "at any position of it": a unit
+that fires at one pixel of one image is alive, and its activity is one over the number of images.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from relucheck.span import Span
+from relucheck.tape.aten import Plateau
+
+SATURATED_SHARE = 0.95
+"""A unit counts as saturated if it stays on a plateau in this share of the samples (theory, 2)."""
+
+SiteKey = tuple[str, tuple[str, ...], int]
+
+
+@dataclass(slots=True)
+class _Pass:
+    """One pass through one site: booleans per sample and unit, joined over its calls."""
+
+    fired: Tensor
+    responded: Tensor | None
+    on: Tensor
+    calls: int = 1
+
+    def join(self, other: _Pass) -> bool:
+        """Takes in another call of the same pass; False where the shapes do not fit together."""
+        if self.fired.shape != other.fired.shape:
+            return False
+        self.fired = self.fired | other.fired
+        self.on = self.on & other.on
+        if self.responded is not None and other.responded is not None:
+            self.responded = self.responded | other.responded
+        self.calls += 1
+        return True
+
+
+@dataclass(slots=True)
+class Counts:
+    """What one activation site showed over all passes; every tensor has one entry a unit."""
+
+    function: str
+    plateau: Plateau
+    producer: str
+    module: bool
+    units: int
+    by_sample: bool
+    fired: Tensor
+    on: Tensor
+    responded: Tensor
+    samples: int = 0
+    calls: int = 0
+    raw: bool = True
+    last: bool = False
+    node: int | None = None
+    span: Span | None = None
+    signal: float | None = None
+    certified: tuple[int, ...] = ()
+    current: _Pass | None = None
+
+    @classmethod
+    def start(cls, function: str, plateau: Plateau, producer: str, module: bool, seen: _Pass) -> Counts:
+        units = seen.fired.shape[-1]
+        none = torch.zeros(units, dtype=torch.int64)
+        by_sample = seen.fired.ndim == 2
+        every = torch.ones(units, dtype=torch.bool)
+        return cls(function, plateau, producer, module, units, by_sample, none, every, none.clone())
+
+    def fold(self, samples: int) -> None:
+        """Ends a pass of that many samples."""
+        if self.current is None:
+            return
+        seen, self.current = self.current, None
+        self.fired += _total(seen.fired)
+        self.on &= seen.on.cpu()
+        if seen.responded is not None:
+            self.responded += _total(seen.responded)
+        self.by_sample &= seen.fired.ndim == 2
+        self.samples += samples
+        self.calls = max(self.calls, seen.calls)
+
+    @property
+    def dead_units(self) -> tuple[int, ...]:
+        return _indices(self.fired == 0) if self.plateau.dies else ()
+
+    @property
+    def linear_units(self) -> tuple[int, ...]:
+        return _indices(self.on) if self.plateau.identity else ()
+
+    @property
+    def saturated_units(self) -> tuple[int, ...]:
+        if not self.plateau.saturates:
+            return ()
+        most = (1 - SATURATED_SHARE) * self.samples if self.by_sample else 0
+        stuck = self.responded <= most
+        return _indices(stuck & (self.fired > 0) if self.plateau.dies else stuck)
+
+    @property
+    def activity(self) -> tuple[float, ...]:
+        if not self.by_sample or not self.plateau.dies or not self.samples:
+            return ()
+        return tuple((self.fired / self.samples).tolist())
+
+
+def _total(events: Tensor) -> Tensor:
+    """The number of samples with the event; 0 or 1 where samples cannot be told apart."""
+    counted = events.sum(0) if events.ndim == 2 else events
+    return counted.cpu().to(torch.int64)
+
+
+def _indices(mask: Tensor) -> tuple[int, ...]:
+    return tuple(mask.nonzero().flatten().tolist())
+
+
+@dataclass(slots=True)
+class Sites:
+    """The activation sites of a model, in order of first execution."""
+
+    samples: int = 1
+    counts: dict[SiteKey, Counts] = field(default_factory=dict)
+
+    def observe(
+        self, key: SiteKey, z: Tensor, axis: int | None, function: str, plateau: Plateau, module: bool
+    ) -> Counts:
+        """Counts one call with the input ``z`` whose axis ``axis`` holds the units (None: the last)."""
+        seen = _seen(by_sample(z, axis, self.samples), plateau)
+        counts = self.counts.get(key)
+        fresh = counts is None or counts.units != seen.fired.shape[-1]
+        while fresh and key in self.counts:  # the same weights on other widths: another site
+            key = (key[0], key[1], key[2] + 1000)
+            counts = self.counts.get(key)
+            fresh = counts is None or counts.units != seen.fired.shape[-1]
+        if counts is None or fresh:
+            counts = self.counts[key] = Counts.start(function, plateau, key[0], module, seen)
+        if counts.current is None or not counts.current.join(seen):
+            counts.fold(0)
+            counts.current = seen
+        return counts
+
+    def end_pass(self) -> None:
+        for counts in self.counts.values():
+            counts.fold(self.samples)
+
+    def named(self) -> Iterator[tuple[str, Counts]]:
+        """The sites with unique names: ``relu#2`` is the second site of a name used several times."""
+        total: dict[str, int] = {}
+        for base, _, _ in self.counts:
+            total[base] = total.get(base, 0) + 1
+        seen: dict[str, int] = {}
+        for (base, _, _), counts in self.counts.items():
+            seen[base] = seen.get(base, 0) + 1
+            yield (f"{base}#{seen[base]}" if total[base] > 1 else base), counts
+
+
+def by_sample(z: Tensor, axis: int | None, samples: int) -> Tensor:
+    """``z`` as (samples, positions, units), or (positions, units) where axis 0 is not the batch.
+
+    Axis 0 may hold each sample's positions in a row, as after ``x.view(batch * time, features)``.
+    """
+    if z.ndim == 0:
+        return z.reshape(1, 1)
+    unit = z.ndim - 1 if axis is None else axis
+    if unit == 0 or z.shape[0] % samples:
+        return z.movedim(unit, -1).reshape(-1, z.shape[unit])
+    if z.ndim == 2:
+        return z.view(z.shape[0], 1, -1) if z.shape[0] == samples else z.unflatten(0, (samples, -1))
+    if unit == z.ndim - 1:
+        return z.reshape(samples, -1, z.shape[unit])
+    if unit == 1:  # (N, C, positions): reduce over the contiguous end, which is much faster
+        return (
+            z.reshape(samples, -1, z.shape[1], math.prod(z.shape[2:])).transpose(2, 3).flatten(1, 2)
+            if z.shape[0] != samples
+            else z.flatten(2).transpose(1, 2)
+        )
+    return z.movedim(unit, -1).reshape(samples, -1, z.shape[unit])
+
+
+def _seen(z: Tensor, plateau: Plateau) -> _Pass:
+    """Reduces (..., positions, units) over positions; NaN counts as fired, never as silent."""
+    single = z.shape[-2] == 1
+    top = z.squeeze(-2) if single else z.amax(-2)
+    low = z.squeeze(-2) if single else z.amin(-2)
+    fired = ~(top <= plateau.low)
+    on = (low > plateau.low) & (top < plateau.high)
+    responded = _responded(z, fired, plateau) if plateau.saturates else None
+    return _Pass(fired, responded, on.all(0) if on.ndim == 2 else on)
+
+
+def _responded(z: Tensor, fired: Tensor, plateau: Plateau) -> Tensor:
+    if math.isinf(plateau.high):
+        return fired
+    return (~(z <= plateau.low) & ~(z >= plateau.high)).any(-2)
+
+
+def between_samples(z: Tensor, axis: int | None, samples: int) -> float | None:
+    """The between-sample standard deviation over the RMS, the median over units.
+
+    The median, since one unit with a huge bias says nothing about its layer. None with a single
+    sample or where axis 0 is not the batch.
+    """
+    parts = by_sample(z, axis, samples)
+    if parts.ndim != 3 or samples < 2:
+        return None
+    parts = parts.double()
+    spread = parts.var(0, correction=0).mean(0).sqrt()
+    size = parts.square().mean((0, 1)).sqrt()
+    return float((spread / size.clamp(min=1e-300)).median())

@@ -1,0 +1,112 @@
+"""What the recorder knows about a tensor: where it came from and which axis counts its units."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Key = tuple[int, tuple[int, ...], tuple[int, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """A comparison of a value with zero: ``x > 0`` of the value of ``node``."""
+
+    node: int
+    operator: str
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The operation that made a value, with the tensors that certificates need.
+
+    For ``linear``, ``weight`` is (in, out) as the dispatcher sees it; ``before`` is what it read.
+    """
+
+    op: str
+    weight: Tensor | None = None
+    bias: Tensor | None = None
+    before: Source | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A tensor of one pass.
+
+    ``data``: it depends on the network's input. ``axis`` counts units. ``label`` is the path of the
+    layer that made the units, ``maker`` that layer's step and ``weights`` the parameters it applied
+    (for a value that is no data: those it is computed from). ``depth`` counts activations since.
+    ``raw``: nothing trainable lies between the data and the layer that made the units.
+    """
+
+    node: int
+    data: bool
+    axis: int | None = None
+    label: str = ""
+    weights: tuple[str, ...] = ()
+    maker: int = -1
+    depth: int = 0
+    mask: Mask | None = None
+    random: bool = False
+    zero: bool = False
+    raw: bool = True
+    source: Source | None = field(default=None, repr=False)
+
+
+def key_of(tensor: Tensor) -> Key:
+    """What identifies a tensor's values while they live: address, shape and strides.
+
+    Object identity does not: autograd hands out new objects for views, and saves detached aliases.
+    Every operation that makes a tensor overwrites its key, so that a reused address misleads nobody.
+    """
+    return (tensor.data_ptr(), tuple(tensor.shape), tensor.stride())
+
+
+def flat(args: Sequence[Any]) -> Iterator[Tensor]:
+    """The tensors of an argument list, lists inside it included."""
+    for arg in args:
+        if isinstance(arg, Tensor):
+            yield arg
+        elif isinstance(arg, list | tuple):
+            yield from flat(arg)
+
+
+@dataclass(slots=True)
+class Values:
+    """The values of one pass by tensor, with in-place writes seen through every view."""
+
+    by_key: dict[Key, Value] = field(default_factory=dict)
+    writes: dict[int, Value] = field(default_factory=dict)
+
+    def get(self, tensor: Tensor) -> Value | None:
+        """The latest value that a tensor holds, or None for one that no recorded step made."""
+        if tensor.layout is not torch.strided:
+            return None
+        own = self.by_key.get(key_of(tensor))
+        if self.writes:
+            written = self.writes.get(_storage(tensor))
+            if written is not None and (own is None or written.node > own.node):
+                return written
+        return own
+
+    def put(self, tensor: Tensor, value: Value, *, fresh: bool) -> None:
+        """A tensor's value; ``fresh`` memory forgets what was written at its address before."""
+        if tensor.layout is not torch.strided:
+            return
+        self.by_key[key_of(tensor)] = value
+        if fresh and self.writes:
+            self.writes.pop(_storage(tensor), None)
+
+    def write(self, tensor: Tensor, value: Value) -> None:
+        """An in-place change: every view of the memory holds the new value."""
+        self.put(tensor, value, fresh=False)
+        if tensor.layout is torch.strided:
+            self.writes[_storage(tensor)] = value
+
+
+def _storage(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
