@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,8 +9,6 @@ from typing import Any
 from relucheck.net import UNKNOWN, Arg, Init, Layer, Net, Node, Optimiser, Output, Rewrap, Shape
 from relucheck.ops import Op, op_named
 from relucheck.span import Span
-
-_order = itertools.count()
 
 
 @dataclass(eq=False, slots=True)
@@ -55,7 +52,7 @@ class NodeDraft:
     in_forward: bool = False
     shape: Shape | None = None
     batch_first: bool = False
-    order: int = field(default_factory=lambda: next(_order))
+    order: int = 0
 
     @property
     def info(self) -> Op:

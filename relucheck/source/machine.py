@@ -76,6 +76,7 @@ class Machine:
         self.tape = Tape()
         self.redirects: dict[NodeDraft, Value] = {}
         self.steps = 0
+        self.recorded = 0
         self.limit = sys.maxsize
         self.depth = 0
         self.maybe = 0
@@ -182,7 +183,9 @@ class Machine:
             in_forward=bool(self.forwards),
             shape=shape,
             batch_first=batch_first,
+            order=self.recorded,
         )
+        self.recorded += 1
         self.tape.nodes.append(draft)
         return Tensor(draft)
 
