@@ -1,0 +1,112 @@
+"""`F.dropout` without `training=` drops values at evaluation too.
+
+## What it does
+
+Finds calls of `F.dropout` (and `dropout1d`, `dropout2d`, `dropout3d`) in a module's forward that do not pass
+`training`.
+
+## Why is this bad?
+
+The default is `training=True`, and `model.eval()` does not change it: predictions are random.
+
+## Example
+
+```python
+import torch.nn.functional as F
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc1 = nn.Linear(8, 8)
+        self.fc2 = nn.Linear(8, 2)
+
+    def forward(self, x):
+        x = F.relu(self.fc1(x))
+        x = F.dropout(x, p=0.5)  # RLU505
+        return self.fc2(x)
+```
+
+## Use instead
+
+```python
+import torch.nn.functional as F
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc1 = nn.Linear(8, 8)
+        self.fc2 = nn.Linear(8, 2)
+
+    def forward(self, x):
+        x = F.relu(self.fc1(x))
+        x = F.dropout(x, p=0.5, training=self.training)
+        return self.fc2(x)
+```
+
+## Silent on
+
+An explicit `training=True` (Monte Carlo dropout), methods and classes that are named for it, and a rate of zero:
+
+```python
+import torch.nn.functional as F
+from torch import nn
+
+
+class MCDropout(nn.Module):
+    def forward(self, x):
+        return F.dropout(x, p=0.2)
+
+
+class Explicit(nn.Module):
+    def forward(self, x):
+        return F.dropout(x, p=0.2, training=True)
+```
+
+## References
+
+- PyTorch documentation, `torch.nn.functional.dropout`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from relucheck.finding import Finding, Fix, Rule, Safety, SetArg, Severity
+from relucheck.net import Net, Node
+from relucheck.ops import Kind
+
+RULE = Rule("RLU505", "functional-dropout-always-on", Severity.ERROR, Net)
+
+# Names excuse: dropout that is meant to stay on is called so (Gal & Ghahramani 2016).
+_MEANT = re.compile(r"(?:^|[._])(?:mc|monte_?carlo|bayes|stochastic|uncertainty)|MC|MonteCarlo|Bayes")
+
+
+def check(net: Net) -> Iterator[Finding]:
+    """Report every functional dropout in a forward that does not follow the mode."""
+    for node in net.of_kind(Kind.DROPOUT):
+        if node.layer is None and _always_on(node):
+            yield RULE.at(
+                node.span,
+                f"F.{node.spelling} without training= stays on after model.eval(): predictions are random",
+                help="pass training=self.training, or use nn.Dropout",
+                fix=_fix(node),
+            )
+
+
+def _always_on(node: Node) -> bool:
+    if not node.in_forward or "training" in node.explicit or node.args.get("p") == 0:
+        return False
+    return node.spelling.startswith(("dropout", "feature")) and not _MEANT.search(node.scope)
+
+
+def _fix(node: Node) -> Fix | None:
+    if node.span is None:
+        return None
+    return Fix(
+        "Follow the module's mode", Safety.SAFE, (SetArg(node.span, "training", "self.training"),)
+    )

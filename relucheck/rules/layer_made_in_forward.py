@@ -1,0 +1,95 @@
+"""A layer with parameters is made inside forward, so it starts anew at every call.
+
+## What it does
+
+Finds layers with parameters, and Dropout, that are constructed inside `forward` and applied there without being
+kept.
+
+## Why is this bad?
+
+The weights are random at every call and no optimiser ever sees them. A `nn.Dropout()` made in forward is in
+training mode always: it drops values at evaluation too.
+
+## Example
+
+```python
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(8, 8)
+
+    def forward(self, x):
+        x = nn.Dropout(0.5)(self.fc(x))  # RLU506
+        return nn.LayerNorm(8)(x)  # RLU506
+```
+
+## Use instead
+
+```python
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(8, 8)
+        self.dropout = nn.Dropout(0.5)
+        self.norm = nn.LayerNorm(8)
+
+    def forward(self, x):
+        return self.norm(self.dropout(self.fc(x)))
+```
+
+## Silent on
+
+Modules without parameters, and layers that are made once and kept:
+
+```python
+from torch import nn
+
+
+class Lazy(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.proj = None
+
+    def forward(self, x):
+        x = nn.ReLU()(nn.Flatten()(x))
+        if self.proj is None:
+            self.proj = nn.Linear(x.size(1), 4)
+        return self.proj(x)
+```
+
+## References
+
+- Measured with torch 2.13: `nn.Dropout(0.5)(x)` in forward drops half of the values after `model.eval()`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from relucheck.finding import Finding, Rule, Severity
+from relucheck.net import Attribute, ModuleClass
+from relucheck.ops import Kind, op_named
+
+RULE = Rule("RLU506", "layer-made-in-forward", Severity.ERROR, ModuleClass)
+
+
+def check(cls: ModuleClass) -> Iterator[Finding]:
+    """Report every layer that forward makes and applies without keeping it."""
+    for attribute in cls.made_in_forward:
+        yield RULE.at(
+            attribute.span,
+            f"{attribute.spelling} is made at every call of forward: {_harm(attribute)}",
+            help="make it in __init__ and apply it as self.<name>(...)",
+        )
+
+
+def _harm(attribute: Attribute) -> str:
+    if op_named(attribute.op).kind is Kind.DROPOUT:
+        return "it is always in training mode and drops values at evaluation too"
+    return "its weights are new random numbers each time and are never trained"

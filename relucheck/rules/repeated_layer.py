@@ -1,0 +1,78 @@
+"""One layer stands several times in a container: `[layer] * n` is n times the same weights.
+
+## What it does
+
+Finds `[layer] * n` with a layer that has parameters, in a ModuleList or Sequential.
+
+## Why is this bad?
+
+The list holds n references to one object. The network looks n layers deep and has the parameters of one.
+
+## Example
+
+```python
+from torch import nn
+
+
+class Encoder(nn.Module):
+    def __init__(self, dim):
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(dim, dim)] * 6)  # RLU509
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = layer(x).relu()
+        return x
+```
+
+## Use instead
+
+```python
+from torch import nn
+
+
+class Encoder(nn.Module):
+    def __init__(self, dim):
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(dim, dim) for _ in range(6)])
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = layer(x).relu()
+        return x
+```
+
+## Silent on
+
+Modules without parameters:
+
+```python
+from torch import nn
+
+acts = nn.ModuleList([nn.ReLU()] * 3)
+pool = nn.Sequential(*[nn.MaxPool1d(2)] * 2)
+```
+
+## References
+
+- Found in a family of VQ-VAE implementations (`nn.ModuleList([ResidualLayer(...)] * n_res_layers)`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from relucheck.finding import Finding, Rule, Severity
+from relucheck.net import ModuleClass
+
+RULE = Rule("RLU509", "repeated-layer", Severity.WARNING, ModuleClass)
+
+
+def check(cls: ModuleClass) -> Iterator[Finding]:
+    """Report every container that holds one layer with parameters several times."""
+    for attribute in cls.repeated:
+        yield RULE.at(
+            attribute.span,
+            f"the same {attribute.spelling} stands several times in this container: all share one set of weights",
+            help="make a new layer for each place: [make() for _ in range(n)]",
+        )

@@ -1,0 +1,112 @@
+"""A slope, bound or rate has a value for which the layer makes no sense.
+
+## What it does
+
+Finds literal numbers outside their range: `negative_slope` of LeakyReLU below 0 or at least 1, Hardtanh with
+`min >= max`, and a dropout rate of 1 or more.
+
+## Why is this bad?
+
+A slope of 1 is the identity, a larger one amplifies negative values, a negative one folds them over. Dropout with
+`p=1` sets everything to zero: in some libraries the number meant the share to keep.
+
+## Example
+
+```python
+import torch.nn.functional as F
+from torch import nn
+
+act = nn.LeakyReLU(negative_slope=-0.2)  # RLU405
+drop = nn.Dropout(1.0)  # RLU405
+clip = nn.Hardtanh(5.0, -5.0)  # RLU405
+
+
+def forward(x):
+    return F.leaky_relu(x, 1.5)  # RLU405
+```
+
+## Use instead
+
+```python
+import torch.nn.functional as F
+from torch import nn
+
+act = nn.LeakyReLU(negative_slope=0.2)
+drop = nn.Dropout(0.1)
+clip = nn.Hardtanh(-5.0, 5.0)
+
+
+def forward(x):
+    return F.leaky_relu(x, 0.15)
+```
+
+## Silent on
+
+Values that come from arguments or configuration:
+
+```python
+from torch import nn
+
+
+def make(slope, p):
+    return nn.Sequential(nn.LeakyReLU(slope), nn.Dropout(1.0 - p))
+```
+
+## References
+
+- Maas, Hannun, Ng, "Rectifier nonlinearities improve neural network acoustic models", 2013 (slope 0.01).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from relucheck.finding import Finding, Rule, Severity
+from relucheck.net import Arg, Net
+from relucheck.span import Span
+
+RULE = Rule("RLU405", "slope-out-of-range", Severity.WARNING, Net, yields_to=("RLU404",))
+
+
+def check(net: Net) -> Iterator[Finding]:
+    """Report out-of-range numbers of layers and of functional calls."""
+    for layer in net.layers:
+        yield from _judge(layer.op, layer.args, set(layer.explicit), layer.made, layer.spelling)
+    for node in net.nodes:
+        if node.layer is None and node.explicit:
+            yield from _judge(node.op, node.args, set(node.explicit), node.span, node.spelling)
+
+
+def _judge(op: str, args: Mapping[str, Arg], explicit: set[str], at: Span | None, name: str) -> Iterator[Finding]:
+    problem = _problem(op, args, explicit)
+    if problem:
+        yield RULE.at(at, f"{name}: {problem[0]}", help=problem[1])
+
+
+def _problem(op: str, args: Mapping[str, Arg], explicit: set[str]) -> tuple[str, str] | None:
+    if op == "leaky_relu" and "negative_slope" in explicit:
+        return _slope(_number(args.get("negative_slope")))
+    if op in ("dropout", "feature_dropout") and "p" in explicit:
+        rate = _number(args.get("p"))
+        if rate is not None and (rate >= 1 or rate < 0):
+            return (f"p={rate:g} zeroes everything", "p is the share to drop, between 0 and 1")
+    if op == "clip" and {"min_val", "max_val"} <= explicit:
+        return _bounds(_number(args.get("min_val")), _number(args.get("max_val")))
+    return None
+
+
+def _slope(slope: float | None) -> tuple[str, str] | None:
+    if slope is None or 0 <= slope < 1:
+        return None
+    effect = "it is the identity" if slope == 1 else "it amplifies" if slope > 1 else "it folds negative values over"
+    return (f"negative_slope={slope:g}: {effect}", "use a slope between 0 and 1, such as 0.01 or 0.2")
+
+
+def _bounds(low: float | None, high: float | None) -> tuple[str, str] | None:
+    if low is None or high is None or low < high:
+        return None
+    return (f"min_val={low:g} is not below max_val={high:g}", "exchange the two bounds")
+
+
+def _number(arg: Arg) -> float | None:
+    return float(arg) if isinstance(arg, int | float) and not isinstance(arg, bool) else None
