@@ -111,7 +111,8 @@ class Gradient:
     ``norm`` is the Frobenius norm of dL/dW and ``elasticity`` is ``norm * weight_norm``, which no
     rescaling of ReLU layers changes; both are root mean squares over the batches. ``rms`` is that
     of dL/dz, the gradient at the layer's output. ``ratio`` is the elasticity over the largest among
-    layers of the same ``kind``. ``steps`` holds norm(dL/dh_t) of a recurrent layer, first to last.
+    layers of the same ``kind``. ``trunk``: everything that reaches the output passes this layer, so
+    that no shortcut goes around it. ``steps`` holds norm(dL/dh_t) of a recurrent layer, first to last.
     """
 
     name: str
@@ -122,6 +123,7 @@ class Gradient:
     rms: float | None = None
     ratio: float | None = None
     frozen: bool = False
+    trunk: bool = False
     steps: tuple[float, ...] = ()
     node: int | None = None
     span: Span | None = None

@@ -7,14 +7,18 @@ from collections.abc import Iterator
 
 from relucheck.measurements import Gradient, Measurements
 
-_KINDS = ("linear", "conv", "conv_transpose", "rnn", "lstm", "gru", "parameter")
+_KINDS = ("linear", "conv", "conv_transpose")
 _SHARE = 0.5
 
 
 def chains(m: Measurements) -> Iterator[list[Gradient]]:
-    """The layers of one kind from input to output that can be compared, three or more."""
+    """The layers of one kind from input to output that can be compared, three or more.
+
+    Only those that no shortcut goes around: on a residual branch a small gradient is no loss, since
+    the stream carries it (LayerScale starts branches at 1e-6).
+    """
     for kind in _KINDS:
-        chain = [g for g in m.gradients if g.kind == kind and g.elasticity is not None and g.weight_norm > 0]
+        chain = [g for g in m.gradients if g.kind == kind and g.trunk and g.elasticity is not None]
         if len(chain) >= 3:
             yield chain
 

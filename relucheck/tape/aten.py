@@ -124,6 +124,11 @@ RANDOM = frozenset(
 )
 
 
+def creates(name: str) -> bool:
+    """Whether an operation takes only shape and type from a tensor: zeros_like, new_zeros."""
+    return name.endswith("_like") or name.startswith("new_")
+
+
 @dataclass(frozen=True, slots=True)
 class AtenOp:
     """The facts about one overload that the recorder needs for every call."""

@@ -50,6 +50,31 @@ def _path(steps: Sequence[Step]) -> str:
     return next((step.places[-1].path for step in steps if step.places), "")
 
 
+def trunk_of(net: Net) -> frozenset[int]:
+    """The nodes that every path from an input to an output passes: no edge leads around them."""
+    ahead = _reached(net, [n.id for n in net.nodes if n.op == "input"], forwards=True)
+    behind = _reached(net, [output.node for output in net.outputs], forwards=False)
+    on_path = sorted(ahead & behind)
+    furthest, trunk = -1, set()
+    for index in on_path:
+        if index >= furthest:
+            trunk.add(index)
+        readers = [c.id for c in net.consumers(net.nodes[index]) if c.id in behind]
+        furthest = max(furthest, *readers, index)
+    return frozenset(trunk)
+
+
+def _reached(net: Net, start: list[int], *, forwards: bool) -> frozenset[int]:
+    seen, waiting = set(start), list(start)
+    while waiting:
+        node = net.nodes[waiting.pop()]
+        for other in net.consumers(node) if forwards else net.inputs(node):
+            if other.id not in seen:
+                seen.add(other.id)
+                waiting.append(other.id)
+    return frozenset(seen)
+
+
 def without_places(net: Net) -> Net:
     """The same net with places left out, for comparing what two spellings compute."""
     nodes = tuple(

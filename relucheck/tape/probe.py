@@ -19,7 +19,7 @@ from relucheck.measurements import (
     Phase,
     Verdict,
 )
-from relucheck.net import Net
+from relucheck.net import Net, Node
 from relucheck.ops import Kind
 from relucheck.tape.affine import affine_path, judge_affine
 from relucheck.tape.batches import (
@@ -33,7 +33,7 @@ from relucheck.tape.batches import (
 )
 from relucheck.tape.finite import Hunt, finite, kind_of, located
 from relucheck.tape.gradients import GradientWatch, Sum, norm, weight_gradients
-from relucheck.tape.graph import net_of
+from relucheck.tape.graph import net_of, trunk_of
 from relucheck.tape.names import Names, owner_of
 from relucheck.tape.recorder import Recorder, Step, recording
 from relucheck.tape.state import no_trace, settle_modes
@@ -198,7 +198,7 @@ def _first_pass(session: _Session, recorder: Recorder, batch: Batch, output: Any
     session.first = batch
     floating = [t for t in batch.tensors if t.is_floating_point()]
     if floating:
-        session.input_signal = between_samples(floating[0], None, session.sites.samples)
+        session.input_signal = between_samples(floating[0].detach(), None, session.sites.samples)
 
 
 def _backward(session: _Session, loss: Tensor) -> Mapping[str, Tensor | None]:
@@ -351,22 +351,25 @@ def _activation(name: str, counts: Counts, last: frozenset[int]) -> Activation:
 def _gradients(session: _Session) -> tuple[Gradient, ...]:
     """One record a weight matrix or kernel, in the order in which the network applies them."""
     assert session.net is not None  # a batch has run
-    places = {}
+    places: dict[str, Node] = {}
     for node in session.net.nodes:
         layer = session.net.layer_of(node)
         if layer is not None:
             places.setdefault(layer.name, node)
+    trunk = trunk_of(session.net)
     records = []
     for name, parameter in _parameters(session):
         if parameter.ndim < 2:
             continue
-        records.append(_gradient(session, name, parameter, places))
+        records.append(_gradient(session, name, parameter, places, trunk))
     order = {layer: node.id for layer, node in places.items()}
     records.sort(key=lambda g: order.get(owner_of(g.parameter), len(session.net.nodes)))
     return _with_ratios(records)
 
 
-def _gradient(session: _Session, name: str, parameter: Tensor, places: Mapping[str, Any]) -> Gradient:
+def _gradient(
+    session: _Session, name: str, parameter: Tensor, places: Mapping[str, Node], trunk: frozenset[int]
+) -> Gradient:
     owner = owner_of(name)
     node = places.get(owner)
     total = session.sums.get(name)
@@ -379,6 +382,7 @@ def _gradient(session: _Session, name: str, parameter: Tensor, places: Mapping[s
         weight_norm=norm(parameter),
         rms=output.rms if output is not None else None,
         frozen=not parameter.requires_grad,
+        trunk=node is not None and node.id in trunk,
         steps=_steps(session, owner),
         node=node.id if node is not None else None,
         span=node.span if node is not None else None,

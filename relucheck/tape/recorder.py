@@ -26,12 +26,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as module_hooks
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from relucheck.net import Arg
 from relucheck.ops import FUNCTIONS, METHODS, TORCH, Kind, Spelling, op_named
 from relucheck.span import Span
-from relucheck.tape.aten import RANDOM, SKIPPED, AtenOp, aten_op, plateau
+from relucheck.tape.aten import RANDOM, SKIPPED, AtenOp, aten_op, creates, plateau
 from relucheck.tape.axes import followed, made_by
 from relucheck.tape.batches import Batch, tensors_in
 from relucheck.tape.certificates import certified
@@ -60,6 +60,7 @@ WEIGHTED = frozenset(
 )
 """Operations whose parameters belong to the operation: in the net they read the data only."""
 
+_COMPOSED = frozenset({"softsign", "tanhshrink"})
 _AFFINE = frozenset({"linear", "conv", "conv_transpose"})
 _FOLDED_KINDS = frozenset(
     {Kind.ACTIVATION, Kind.NORM, Kind.DROPOUT, Kind.ATTENTION, Kind.LOSS, Kind.AFFINE, Kind.RESAMPLE}
@@ -170,6 +171,8 @@ class Recorder:
         if spelling is None or op_named(spelling.op).kind not in _FOLDED_KINDS or spelling.op == "clip":
             return None
         given, explicit = _bound(spelling, args, kwargs)
+        if spelling.op in _COMPOSED and args and isinstance(args[0], Tensor):
+            self._observe_composed(spelling.op, args[0])
         tensors = list(flat([*args, *kwargs.values()]))
         return self._fold(spelling.op, given, explicit, name, tensors)
 
@@ -218,8 +221,7 @@ class Recorder:
         self.settle()
         tensors = list(flat([*args, *kwargs.values()]))
         held = [self._value(t) for t in tensors]
-        data = [v for v in held if v.data]
-        if not data:
+        if creates(op.name) or not any(v.data for v in held):
             return _Call(op, tensors, held, None, None)
         reading = self._read(op, args, kwargs, held)
         main, site = self._main(reading, tensors, held), None
@@ -359,41 +361,34 @@ class Recorder:
         """The path of the layer whose parameters an operation applies."""
         for value in held:
             if not value.data and value.weights:
-                return owner_of(value.weights[0]) or value.weights[0]
+                return owner_of(value.weights[0])
         return self._layer() or self.scope
 
     def _made(self, call: _Call, reading: Reading, node: int, args: Sequence[Any], out: Tensor) -> Value:
         """The value of a result: a layer starts a new one, everything else carries its operand's on."""
         main = call.main
         assert main is not None  # the caller has checked
-        shape, before = tuple(out.shape), _shape_of(main, call)
         if reading.op in WEIGHTED and reading.op != "prelu":
-            weights = tuple(dict.fromkeys(w for v in call.held if not v.data for w in v.weights))
-            axis = made_by(reading.op, shape)
-            return Value(
-                node,
-                True,
-                axis
-                if axis is not None
-                else (main.axis if before == shape and main.axis is not None else len(shape) - 1),
-                self._producer(reading.op, call.held),
-                weights,
-                maker=node,
-                raw=main.raw and (reading.op not in _AFFINE or main.maker < 0),
-                source=_source_of(reading.op, call, main),
-            )
-        activation = op_named(reading.op).kind is Kind.ACTIVATION
-        return replace(
-            main,
+            return self._from_layer(call, reading.op, main, node, tuple(out.shape))
+        return _carried(call, reading.op, main, node, args, tuple(out.shape))
+
+    def _from_layer(self, call: _Call, op: str, main: Value, node: int, shape: tuple[int, ...]) -> Value:
+        """A value with units of its own, those of the layer that made it."""
+        axis = made_by(op, shape)
+        if axis is None:  # LayerNorm keeps the units of what it reads
+            same = main.axis is not None and _shape_of(main, call) == shape
+            axis = main.axis if same else len(shape) - 1
+        label = self._producer(op, call.held)
+        return Value(
             node=node,
-            axis=made_by(reading.op, shape)
-            or followed(call.op.name.removesuffix("_"), args, before, main.axis, shape),
-            depth=main.depth + activation,
-            mask=call.mask,
-            raw=main.raw,
-            source=main.source
-            if _transparent(reading.op, before, shape)
-            else Source(reading.op, before=main.source),
+            data=True,
+            axis=axis,
+            label=label,
+            affine=label if op in _AFFINE else main.affine,
+            weights=tuple(dict.fromkeys(w for v in call.held if not v.data for w in v.weights)),
+            maker=node,
+            raw=main.raw and (op not in _AFFINE or main.maker < 0),
+            source=_source_of(op, call, main),
         )
 
     # -- activations ----------------------------------------------------------------------------
@@ -407,13 +402,25 @@ class Recorder:
         key = (base, main.weights, main.depth)
         counts = self.sites.observe(key, z, main.axis, reading.op, where, module)
         if counts.node is None:
-            counts.producer = main.label
+            counts.producer = main.affine or main.label
             counts.raw = self._permanent(main)
             counts.span = self._span()
             if self.detailed:
                 counts.certified = certified(main.source) if where.low == 0 and where.dies else ()
                 counts.signal = between_samples(z, main.axis, self.sites.samples)
         return key
+
+    def _observe_composed(self, function: str, z: Tensor) -> None:
+        """Counts an activation that the dispatcher only sees in pieces."""
+        value = self.values.get(z)
+        if value is None or not value.data:
+            return
+        with _disable_current_modes(), torch.no_grad():
+            site = self._observe(Reading(function, {}, z), value)
+        counts = self.sites.counts.get(site) if site is not None else None
+        if counts is not None and counts.node is None:
+            counts.node = len(self.steps)
+            self.observed.append(counts)
 
     def _gated(self) -> bool:
         """Inside LSTM and GRU, sigmoid and tanh are gates, which are meant to close."""
@@ -429,7 +436,8 @@ class Recorder:
             if path and is_activation(module):
                 return path, True
             break
-        return f"{main.label or self.scope or 'input'}:{function}", False
+        feeds = main.label or self.scope
+        return (f"{feeds}:{function}" if feeds else function), False
 
     def _permanent(self, main: Value) -> bool:
         """Whether what the producing layer reads cannot change: the data itself."""
@@ -455,9 +463,40 @@ class _Call:
     site: SiteKey | None = None
 
 
+def _carried(
+    call: _Call, op: str, main: Value, node: int, args: Sequence[Any], shape: tuple[int, ...]
+) -> Value:
+    """A value with the units of the operand, wherever the operation moves their axis."""
+    before = _shape_of(main, call)
+    axis = made_by(op, shape)
+    if axis is None:
+        axis = followed(call.op.name.removesuffix("_"), args, before, main.axis, shape)
+    joined = _joined(op, call, main)
+    return replace(
+        main,
+        node=node,
+        axis=axis,
+        depth=main.depth + (op_named(op).kind is Kind.ACTIVATION),
+        weights=joined,
+        label=main.label if joined == main.weights else owner_of(joined[0]),
+        mask=call.mask or (main.mask if op == "cast" else None),
+        source=main.source if _transparent(op, before, shape) else Source(op, before=main.source),
+    )
+
+
 def _transparent(op: str, before: tuple[int, ...], after: tuple[int, ...]) -> bool:
     """Whether each vector of features passes as it is, so that a bound on it still holds."""
     return op in ("view", "clone", "cast", "identity") and before[-1:] == after[-1:]
+
+
+def _joined(op: str, call: _Call, main: Value) -> tuple[str, ...]:
+    """The parameters whose sum makes the units: those of ``W x`` and of ``U h`` in ``W x + U h``.
+
+    Where h is the constant at the first time step it counts too, so that all steps are one site.
+    """
+    if op not in ("add", "sub"):
+        return main.weights
+    return tuple(sorted({w for v in call.held if v.depth == 0 for w in v.weights} | set(main.weights)))
 
 
 def _shape_of(main: Value, call: _Call) -> tuple[int, ...]:

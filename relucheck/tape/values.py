@@ -38,7 +38,7 @@ class Value:
     """A tensor of one pass.
 
     ``data``: it depends on the network's input. ``axis`` counts units. ``label`` is the path of the
-    layer that made the units, ``maker`` that layer's step and ``weights`` the parameters it applied
+    layer that made the units, ``affine`` of the last Linear or convolution, ``maker`` that layer's step and ``weights`` the parameters it applied
     (for a value that is no data: those it is computed from). ``depth`` counts activations since.
     ``raw``: nothing trainable lies between the data and the layer that made the units.
     """
@@ -47,6 +47,7 @@ class Value:
     data: bool
     axis: int | None = None
     label: str = ""
+    affine: str = ""
     weights: tuple[str, ...] = ()
     maker: int = -1
     depth: int = 0
