@@ -129,11 +129,11 @@ class ClassFacts:
     def _read_elsewhere(self, name: str, family: list[Class]) -> bool:
         """Whether code outside the classes reads an attribute of that name, of whatever object."""
         inside = {id(c.node) for c in family}
-        pattern = re.compile(rf"\.{re.escape(name)}\b|[\"']{re.escape(name)}[\"']")
+        pattern = re.compile(rf"(?<!self)\.{re.escape(name)}\b|[\"']{re.escape(name)}[\"']")
         for scope in self.project.scopes.values():
             if not pattern.search(scope.document.text):
                 continue
-            if any(name in _reads(node) for node in _outside(scope.tree, inside)):
+            if any(name in _foreign_reads(node) for node in _outside(scope.tree, inside)):
                 return True
         return False
 
@@ -209,6 +209,18 @@ def _reads(node: ast.AST) -> set[str]:
             found.add(inner.attr)
         elif isinstance(inner, ast.Constant) and isinstance(inner.value, str) and inner.value.isidentifier():
             found.add(inner.value)
+    return found
+
+
+def _foreign_reads(node: ast.AST) -> set[str]:
+    """Attributes that code reads of other objects than its own ``self``, also by ``getattr``."""
+    found: set[str] = set()
+    for inner in walk(node):
+        if isinstance(inner, ast.Attribute) and not isinstance(inner.ctx, ast.Store):
+            if not (isinstance(inner.value, ast.Name) and inner.value.id == "self"):
+                found.add(inner.attr)
+        elif isinstance(inner, ast.Call) and isinstance(inner.func, ast.Name) and inner.func.id == "getattr":
+            found |= {a.value for a in inner.args if isinstance(a, ast.Constant) and isinstance(a.value, str)}
     return found
 
 

@@ -1,0 +1,146 @@
+"""A weight matrix in front of an activation is set to one constant: all its units stay equal.
+
+## What it does
+
+Finds initialisations that set the weight of an affine layer to a single value, where an activation follows.
+
+## Why is this bad?
+
+Units with equal weights compute the same value and get the same gradient, so they stay equal for ever: the layer has
+one unit. With zero, nothing passes at all.
+
+## Example
+
+```python
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc1 = nn.Linear(8, 64)
+        self.out = nn.Linear(64, 1)
+        nn.init.constant_(self.fc1.weight, 0.1)  # RLU402
+
+    def forward(self, x):
+        return self.out(torch.relu(self.fc1(x)))
+```
+
+## Use instead
+
+```python
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc1 = nn.Linear(8, 64)
+        self.out = nn.Linear(64, 1)
+        nn.init.kaiming_normal_(self.fc1.weight, nonlinearity="relu")
+
+    def forward(self, x):
+        return self.out(torch.relu(self.fc1(x)))
+```
+
+## Silent on
+
+Norm weights, biases, output layers, zero-initialised ends of residual branches and modulation layers:
+
+```python
+import torch
+from torch import nn
+
+
+class Block(nn.Module):
+    def __init__(self, dim):
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.fc1 = nn.Linear(dim, dim)
+        self.fc2 = nn.Linear(dim, dim)
+        nn.init.ones_(self.norm.weight)
+        nn.init.zeros_(self.fc1.bias)
+        nn.init.zeros_(self.fc2.weight)
+
+    def forward(self, x):
+        return x + self.fc2(torch.relu(self.fc1(self.norm(x))))
+```
+
+## References
+
+- Goodfellow, Bengio, Courville, "Deep Learning", 2016, section 8.4: the initial parameters need to "break symmetry".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from relucheck.finding import Finding, Rule, Severity, here
+from relucheck.net import Init, Net, Node
+from relucheck.ops import Kind
+
+RULE = Rule("RLU402", "constant-init", Severity.ERROR, Net)
+
+
+def check(net: Net) -> Iterator[Finding]:
+    """Report every weight that stays one constant and feeds an activation."""
+    last = {(init.layer, init.tensor): init for init in net.inits}
+    for init in net.inits:
+        value = _constant(init)
+        layer = net.layers[init.layer]
+        if value is None or init.maybe or init.tensor != "weight" or layer.info.kind is not Kind.AFFINE:
+            continue
+        after = _activation_after_every_use(net, init.layer)
+        if after is None or last[(init.layer, "weight")] is not init:
+            continue
+        yield RULE.at(
+            init.span,
+            f"every weight of {layer.name or layer.spelling} starts as {value:g}: {_harm(value)}",
+            help='use a random start, such as kaiming_normal_(weight, nonlinearity="relu")',
+            related=[here(layer.made, "the layer"), here(after.span, f"the {after.op} that it feeds")],
+            layer=layer.name,
+        )
+
+
+def _harm(value: float) -> str:
+    if value == 0:
+        return "nothing passes through it, and its units can never become different"
+    return "its units compute the same and stay equal for ever"
+
+
+def _constant(init: Init) -> float | None:
+    if init.function == "zeros_":
+        return 0.0
+    if init.function == "ones_":
+        return 1.0
+    if init.function == "constant_":
+        value = init.args.get("val")
+        return float(value) if isinstance(value, int | float) else None
+    spread = init.args.get("std")
+    if init.function in ("normal_", "trunc_normal_") and "std" in init.explicit and spread == 0:
+        return 0.0
+    return None
+
+
+def _activation_after_every_use(net: Net, layer: int) -> Node | None:
+    """The activation behind a layer, if each of its uses feeds one (perhaps through a norm)."""
+    found: Node | None = None
+    for node in net.nodes:
+        if node.layer != layer:
+            continue
+        after = _next_activation(net, node)
+        if after is None or after.info.squash and after.op != "tanh":
+            return None
+        found = after
+    return found
+
+
+def _next_activation(net: Net, node: Node) -> Node | None:
+    readers = net.consumers(node)
+    if len(readers) != 1:
+        return None
+    if readers[0].kind in (Kind.DROPOUT, Kind.NORM):
+        return _next_activation(net, readers[0])
+    return readers[0] if readers[0].kind is Kind.ACTIVATION else None
