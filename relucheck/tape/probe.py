@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -31,7 +32,7 @@ from relucheck.tape.batches import (
     named_tensors_in,
     tensors_in,
 )
-from relucheck.tape.finite import Hunt, finite, kind_of, located
+from relucheck.tape.finite import Hunt, finite, is_mask, kind_of, located
 from relucheck.tape.gradients import GradientWatch, Sum, norm, weight_gradients
 from relucheck.tape.graph import net_of, trunk_of
 from relucheck.tape.names import Names, owner_of
@@ -39,6 +40,7 @@ from relucheck.tape.recorder import Recorder, Step, recording
 from relucheck.tape.state import no_trace, settle_modes
 from relucheck.tape.units import Counts, Sites, between_samples
 
+_HANDLERS = ("__torch_function__", "__torch_dispatch__", "_run", "loss_of")
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
@@ -138,15 +140,13 @@ def _pass(session: _Session, batch: Batch) -> None:
     if session.net is None:
         _first_pass(session, recorder, batch, output)
     gradients = _backward(session, loss)
-    _keep_gradients(session, gradients)
+    sound = _keep_gradients(session, gradients)
     session.sites.end_pass()
     session.samples += session.sites.samples
     session.batches += 1
     if session.non_finite is None:
-        bad = not all(
-            map(finite, (loss, *tensors_in(output), *(g for g in gradients.values() if g is not None)))
-        )
-        session.non_finite = broken or (_hunted(session, batch, loss) if bad else None)
+        sound = sound and all(map(finite, (loss, *tensors_in(output))))
+        session.non_finite = None if sound else broken or _hunted(session, batch, loss)
 
 
 def _recorder(session: _Session, *, detailed: bool) -> Recorder:
@@ -173,11 +173,15 @@ def _run(session: _Session, recorder: Recorder, batch: Batch) -> tuple[Any, Tens
 
 
 def _ours(error: BaseException) -> bool:
-    """Whether an error was raised by this package's own code rather than by the user's."""
+    """Whether an error was raised by this package's own code rather than by the user's.
+
+    The modes call the user's operations, so an error that ends in their handlers is the user's.
+    """
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    return trace is not None and trace.tb_frame.f_code.co_filename.startswith(_PACKAGE)
+    code = trace.tb_frame.f_code if trace is not None else None
+    return code is not None and code.co_filename.startswith(_PACKAGE) and code.co_name not in _HANDLERS
 
 
 def _complaint(where: str, session: _Session, batch: Batch, error: Exception) -> str:
@@ -214,13 +218,18 @@ def _parameters(session: _Session) -> Iterator[tuple[str, nn.Parameter]]:
         yield session.names.parameters[id(parameter)], parameter
 
 
-def _keep_gradients(session: _Session, gradients: Mapping[str, Tensor | None]) -> None:
+def _keep_gradients(session: _Session, gradients: Mapping[str, Tensor | None]) -> bool:
+    """Adds a batch to the sums; whether all of it was finite."""
+    sound = True
     for name, gradient in gradients.items():
         total = session.sums.setdefault(name, Sum())
         if gradient is not None:
             dense = gradient.coalesce().values() if gradient.is_sparse else gradient
-            total.squares += norm(dense) ** 2
+            size = norm(dense)
+            sound &= math.isfinite(size)
+            total.squares += size**2
             total.count += 1
+    return sound
 
 
 def _keep_outputs(session: _Session, recorder: Recorder, output: Any) -> None:
@@ -247,7 +256,7 @@ def _zero_units(tensor: Tensor, axis: int | None) -> Tensor:
 def _broken_input(session: _Session, batch: Batch) -> NonFinite | None:
     """NaN or infinity that the network is given, in its input or its parameters."""
     for tensor in batch.tensors:
-        if not finite(tensor):
+        if not finite(tensor) and not is_mask(tensor):
             return NonFinite(Phase.INPUT, kind_of([tensor]), "input", "", session.batches)
     if session.batches == 0:
         for name, parameter in _parameters(session):

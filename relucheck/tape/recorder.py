@@ -97,7 +97,7 @@ class _Fold:
 
 @dataclass(slots=True)
 class Recorder:
-    """The state of one pass. ``detailed`` adds source lines and signal figures, which cost time."""
+    """The state of one pass. ``detailed`` adds source lines, signal figures and dL/dz, which cost time."""
 
     names: Names
     sites: Sites
@@ -275,7 +275,7 @@ class Recorder:
                 self.values.write(tensor, value)
             else:
                 self.values.put(tensor, value, fresh=not call.op.aliases)
-        if reading.op in _AFFINE and outputs and not self.reading_loss:
+        if self.detailed and reading.op in _AFFINE and outputs and not self.reading_loss:
             layer = self._producer(reading.op, call.held)
             self.waiting.append(lambda: self.gradients.watch_output(layer, outputs[0]))
         if call.site is not None and self.detailed and outputs:

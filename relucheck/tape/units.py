@@ -107,7 +107,7 @@ class Counts:
     def activity(self) -> tuple[float, ...]:
         if not self.by_sample or not self.plateau.dies or not self.samples:
             return ()
-        return tuple((self.fired / self.samples).tolist())
+        return tuple(count / self.samples for count in self.fired.tolist())
 
 
 def _total(events: Tensor) -> Tensor:
