@@ -55,7 +55,7 @@ def _message(document: Document, error: SyntaxError) -> str:
 
 def _newer_syntax(text: str) -> bool:
     """Whether libcst, which knows the syntax of newer Pythons, accepts the text."""
-    if _could_overflow(text):
+    if could_overflow(text):
         return False
     import libcst  # slow to import, so only after an error
 
@@ -66,7 +66,7 @@ def _newer_syntax(text: str) -> bool:
     return True
 
 
-def _could_overflow(text: str) -> bool:
+def could_overflow(text: str) -> bool:
     """Whether the nesting may be deep enough to crash libcst's parser, which has no limit of its own."""
     if any(len(line) > _LONGEST_ROW for line in text.split("\n")):
         return True
