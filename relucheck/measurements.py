@@ -41,9 +41,10 @@ class Activation:
     of its largest on at least 95 % of the samples. ``certified`` units are dead for every input
     whatsoever. ``activity`` is the share of samples in which each unit fires, empty where axis 0
     of the tensor is not the batch. ``permanent``: what feeds the layer cannot change in training.
-    ``signal`` is the between-sample standard deviation of the input over its RMS. ``calls`` are
+    ``signal`` is the between-sample standard deviation of the input over its RMS, in nine of ten
+    units at most. ``calls`` are
     the applications in one pass: the time steps of a recurrent net. ``last``: its value leaves
-    the network. ``node`` is the id in the net.
+    the network as a prediction. ``node`` is the id in the net.
     """
 
     name: str

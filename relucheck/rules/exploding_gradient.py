@@ -18,7 +18,7 @@ model = nn.RNN(8, 8, nonlinearity="relu", batch_first=True, bias=False)
 with torch.no_grad():
     model.weight_hh_l0.copy_(1.5 * torch.eye(8))
     model.weight_ih_l0.copy_(torch.eye(8))
-batches = [torch.rand(32, 20, 8)]
+batches = [torch.randn(32, 20, 8)]
 
 
 def last_step(output):
@@ -38,7 +38,7 @@ model = nn.RNN(8, 8, nonlinearity="relu", batch_first=True, bias=False)
 with torch.no_grad():
     model.weight_hh_l0.copy_(torch.eye(8))
     model.weight_ih_l0.copy_(torch.eye(8))
-batches = [torch.rand(32, 20, 8)]
+batches = [torch.randn(32, 20, 8)]
 
 
 def last_step(output):

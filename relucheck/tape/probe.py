@@ -299,7 +299,7 @@ def _affine(session: _Session) -> Affine:
 
 def _measurements(session: _Session, affine: Affine, training: bool, optimiser: str) -> Measurements:
     assert session.net is not None  # a batch has run
-    last = _last_nodes(session.net)
+    last = _predictions(session)
     unreached = tuple(n for n, total in session.sums.items() if not total.count)
     return Measurements(
         name=type(session.model).__name__,
@@ -320,6 +320,18 @@ def _measurements(session: _Session, affine: Affine, training: bool, optimiser: 
 
 
 _KEEPS = frozenset({Kind.RESHAPE, Kind.IDENTITY, Kind.DROPOUT})
+
+
+def _predictions(session: _Session) -> frozenset[int]:
+    """The activations whose value leaves the network as a prediction, not as a feature.
+
+    A loss receives it, or it follows a Linear (a backbone ends in a convolution, an RNN in itself).
+    """
+    assert session.net is not None  # a batch has run
+    net = session.net
+    ends = [net.nodes[i] for i in _last_nodes(net) if net.nodes[i].kind is Kind.ACTIVATION]
+    loss = session.loss_fn is not None
+    return frozenset(n.id for n in ends if loss or any(i.op == "linear" for i in net.inputs(n)))
 
 
 def _last_nodes(net: Net) -> frozenset[int]:
@@ -429,7 +441,7 @@ def _with_ratios(records: Iterable[Gradient]) -> tuple[Gradient, ...]:
 
 def _outputs(session: _Session) -> Iterator[OutputUnits]:
     assert session.net is not None  # a batch has run
-    last = _last_nodes(session.net)
+    last = _predictions(session)
     ends = [c for c in session.sites.counts.values() if c.node in last and c.plateau.dies]
     for name, held in session.outputs.items():
         end = next((c for c in ends if c.node is not None and c.node <= held.step), None)

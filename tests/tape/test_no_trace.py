@@ -44,7 +44,12 @@ class Untidy(nn.Module):
             self.head.weight.clamp_(-0.01, 0.01)
         h = F.relu(self.norm(self.conv(x)), inplace=True).mean((2, 3))
         self.cache = h
-        h = self.drop(self.spectral(self.frozen(h))) + torch.rand(()) + random.random() + float(np.random.rand())
+        h = (
+            self.drop(self.spectral(self.frozen(h)))
+            + torch.rand(())
+            + random.random()
+            + float(np.random.rand())
+        )
         if self.fail is not None:
             self.train(not self.training)
             self.conv.requires_grad_(False)

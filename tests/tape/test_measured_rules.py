@@ -1,0 +1,232 @@
+"""The pages of the measured rules are true: each example is found, each remedy is silent."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from relucheck.engine import load_rules
+from relucheck.finding import RuleModule, Severity
+from relucheck.live import Report, probe
+from relucheck.measurements import Activation, Gradient, Measurements
+
+MEASURED = [rule for rule in load_rules() if rule.rule.subject is Measurements]
+HEADINGS = ["What it does", "Why is this bad?", "Example", "Use instead", "Silent on", "References"]
+ALL = ("ALL",)
+
+
+def block(rule: RuleModule, heading: str) -> str:
+    section = rule.page.split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
+    (code,) = re.findall(r"```python\n(.*?)```", section, re.S)
+    return str(code)
+
+
+def run(code: str) -> Report:
+    from relucheck.config import Settings
+
+    names: dict[str, Any] = {}
+    exec(compile(code, "<page>", "exec"), names)
+    return probe(names["model"], names["batches"], names.get("loss_fn"), configuration=Settings(select=ALL))
+
+
+def codes(report: Report) -> list[str]:
+    return [finding.code for finding in report.findings]
+
+
+def test_there_are_eleven() -> None:
+    numbers = [601, 602, 603, 604, 605, 611, 612, 613, 614, 616, 621]
+    assert [rule.rule.code for rule in MEASURED] == [f"RLU{n}" for n in numbers]
+
+
+@pytest.mark.parametrize("rule", MEASURED, ids=lambda r: r.rule.code)
+def test_pages_have_their_headings(rule: RuleModule) -> None:
+    assert re.findall(r"^## (.*)$", rule.page, re.M) == HEADINGS
+
+
+@pytest.mark.parametrize("rule", MEASURED, ids=lambda r: r.rule.code)
+def test_the_example_is_found(rule: RuleModule) -> None:
+    assert rule.rule.code in codes(run(block(rule, "Example")))
+
+
+@pytest.mark.parametrize("rule", MEASURED, ids=lambda r: r.rule.code)
+def test_the_remedy_is_silent(rule: RuleModule) -> None:
+    assert [c for c in codes(run(block(rule, "Use instead"))) if c.startswith("RLU6")] == []
+
+
+def measurements(**changes: Any) -> Measurements:
+    return Measurements(**{"name": "Net", "samples": 1000, "batches": 10, "training": True, **changes})
+
+
+def said(m: Measurements) -> list[tuple[str, Severity]]:
+    return [(f.code, f.severity) for rule in MEASURED for f in rule.check(m)]
+
+
+def site(dead: int, units: int = 100, samples: int = 1000, linear: int = 0, **more: Any) -> Activation:
+    return Activation(
+        "fc:relu",
+        "relu",
+        units,
+        samples,
+        dead_units=tuple(range(dead)),
+        linear_units=tuple(range(dead, dead + linear)),
+        one_sided=True,
+        **more,
+    )
+
+
+@pytest.mark.parametrize(
+    ("activation", "expected"),
+    [
+        (site(9), []),
+        (site(10), [("RLU601", Severity.ADVICE)]),
+        (site(50), [("RLU601", Severity.WARNING)]),
+        (site(90), [("RLU601", Severity.ERROR)]),
+        (site(95), [("RLU602", Severity.ERROR)]),
+        (site(50, linear=45), [("RLU602", Severity.ERROR)]),
+        (site(60, samples=298), []),
+        (site(90, samples=298), [("RLU601", Severity.ERROR)]),
+        (site(90, samples=31), []),
+        (site(100, samples=31), []),
+        (site(100, samples=32), [("RLU602", Severity.ERROR)]),
+        (site(60, last=True), []),
+        (site(0, linear=60), [("RLU603", Severity.ADVICE)]),
+    ],
+)
+def test_levels_of_silent_units(activation: Activation, expected: list[tuple[str, Severity]]) -> None:
+    assert said(measurements(activations=(activation,))) == expected
+
+
+def layer(elasticity: float, **more: Any) -> Gradient:
+    return Gradient(f"l{elasticity}", "weight", "linear", elasticity, 1.0, trunk=True, **more)
+
+
+@pytest.mark.parametrize(
+    ("elasticities", "optimiser", "expected"),
+    [
+        ((1.0, 1.0, 1.0), "", []),
+        ((0.05, 0.3, 1.0), "", []),
+        ((0.05, 0.3, 1.0), "Adam", []),
+        ((0.05, 0.3, 1.0), "SGD", [("RLU611", Severity.WARNING)]),
+        ((0.005, 0.1, 1.0), "", [("RLU611", Severity.WARNING)]),
+        ((0.00005, 0.01, 1.0), "", [("RLU611", Severity.ERROR)]),
+        ((0.0, 0.0, 1.0), "", [("RLU611", Severity.ERROR)]),
+        ((200.0, 10.0, 1.0), "", [("RLU612", Severity.WARNING)]),
+        ((20.0, 5.0, 1.0), "SGD", [("RLU612", Severity.WARNING)]),
+        ((1.0, 0.005, 1.0), "", []),
+    ],
+)
+def test_levels_of_gradient_flow(
+    elasticities: tuple[float, ...], optimiser: str, expected: list[tuple[str, Severity]]
+) -> None:
+    gradients = tuple(layer(e) for e in elasticities)
+    assert said(measurements(gradients=gradients, optimiser=optimiser)) == expected
+
+
+def test_a_zero_initialised_head_blocks_the_verdict() -> None:
+    head = Gradient("head", "weight", "linear", 1.0, 0.0, trunk=True)
+    assert said(measurements(gradients=(layer(0.0), layer(0.0), layer(0.0), head))) == []
+
+
+def healthy() -> dict[str, tuple[nn.Module, Any, Any]]:
+    """The negative controls of section 3, and ordinary networks."""
+
+    def he(depth: int, width: int) -> nn.Sequential:
+        parts: list[nn.Module] = []
+        for _ in range(depth):
+            linear = nn.Linear(width, width)
+            nn.init.kaiming_normal_(linear.weight, nonlinearity="relu")
+            nn.init.zeros_(linear.bias)
+            parts += [linear, nn.ReLU()]
+        return nn.Sequential(*parts, nn.Linear(width, 10))
+
+    def bias_free(depth: int, width: int) -> nn.Sequential:
+        parts: list[nn.Module] = []
+        for _ in range(depth):
+            parts += [nn.Linear(width, width, bias=False), nn.ReLU()]
+        return nn.Sequential(*parts, nn.Linear(width, 10, bias=False))
+
+    def normed() -> nn.Module:
+        parts: list[nn.Module] = []
+        for _ in range(10):
+            parts += [nn.Linear(64, 64), nn.BatchNorm1d(64), nn.ReLU()]
+        return nn.Sequential(*parts, nn.Linear(64, 10)).eval()
+
+    irnn = nn.RNN(8, 8, nonlinearity="relu", batch_first=True)
+    nn.init.eye_(irnn.weight_hh_l0)
+    zero_head = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 3))
+    nn.init.zeros_(zero_head[4].weight)
+    nn.init.zeros_(zero_head[4].bias)
+    encoder = nn.TransformerEncoderLayer(32, 4, 64, batch_first=True)
+    wide = [torch.randn(100, 64) for _ in range(4)]
+    return {
+        "he 20x64": (he(20, 64), wide, None),
+        "bias-free 20": (bias_free(20, 256), [torch.randn(100, 256)] * 4, None),
+        "norm in eval at step 0": (normed(), wide, None),
+        "n=32": (he(2, 64), [torch.randn(32, 64)], None),
+        "irnn": (irnn, [torch.rand(32, 30, 8)], None),
+        "zero head": (zero_head, wide, None),
+        "transformer": (
+            nn.TransformerEncoder(encoder, 6, enable_nested_tensor=False),
+            [torch.randn(300, 7, 32)],
+            None,
+        ),
+        "sparse input": (he(3, 64), [(torch.rand(100, 64) > 0.9).float() for _ in range(4)], None),
+        "lstm": (nn.LSTM(8, 16, 2, batch_first=True), [torch.randn(64, 12, 8)], None),
+        "gru": (nn.GRU(8, 16, 2, batch_first=True), [torch.randn(64, 12, 8)], None),
+        "conv": (
+            nn.Sequential(
+                nn.Conv2d(3, 16, 3),
+                nn.BatchNorm2d(16),
+                nn.ReLU(True),
+                nn.MaxPool2d(2),
+                nn.Conv2d(16, 16, 3),
+                nn.BatchNorm2d(16),
+                nn.ReLU(True),
+                nn.AdaptiveAvgPool2d(1),
+                nn.Flatten(),
+                nn.Linear(16, 10),
+            ),
+            [(torch.randn(40, 3, 20, 20), torch.randint(0, 10, (40,)))],
+            nn.CrossEntropyLoss(),
+        ),
+    }
+
+
+@pytest.mark.parametrize("name", list(healthy()))
+def test_healthy_networks_are_left_alone(name: str) -> None:
+    torch.manual_seed(0)
+    model, batches, loss = healthy()[name]
+    report = probe(model, batches, loss)
+    assert [f.message for f in report.findings if f.code.startswith("RLU6")] == []
+    assert report.crashes == ()
+
+
+def test_deep_default_networks_collapse_and_the_cause_comes_first() -> None:
+    parts: list[nn.Module] = []
+    for _ in range(20):
+        parts += [nn.Linear(64, 64), nn.ReLU()]
+    report = probe(nn.Sequential(*parts, nn.Linear(64, 10)), [torch.randn(320, 64)])
+    assert "RLU616" in codes(report)
+
+
+def test_findings_of_two_layers_on_one_line_are_two() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = nn.Sequential(
+                nn.Linear(8, 100), nn.ReLU(), nn.Linear(100, 100), nn.ReLU(), nn.Linear(100, 3)
+            )
+            for layer in (self.net[0], self.net[2]):
+                with torch.no_grad():
+                    layer.bias[:60] = -25.0
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.net(x)
+
+    report = probe(Net(), [torch.randn(320, 8)])
+    assert [(f.code, f.layer) for f in report.findings] == [("RLU601", "net.1"), ("RLU601", "net.3")]
+    assert all(f.span is not None and f.span.path == __file__ for f in report.findings)
