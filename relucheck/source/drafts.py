@@ -26,7 +26,6 @@ class LayerDraft:
     in_forward: bool = False
     stored: bool = False
     applied: bool = False
-    tied: bool = False
 
     @property
     def info(self) -> Op:

@@ -296,7 +296,7 @@ def set_attribute(m: Machine, target: Value, name: str, value: Value, at: ast.AS
     elif isinstance(target, Class):
         m.heap.store(target.attrs, name, value)
     elif isinstance(target, LayerVal) and name == "weight":
-        target.layer.tied = True
+        target.layer.args["tied_weight"] = True
 
 
 def _note_contained(m: Machine, value: Value, depth: int = 4) -> None:

@@ -1,0 +1,129 @@
+"""Two activations in a row with nothing between them.
+
+## What it does
+
+Finds an activation applied directly to the result of another: ReLU on ReLU, the same squash twice, or two squashes
+after each other. Three in a row are one finding.
+
+## Why is this bad?
+
+ReLU of ReLU does nothing, so a layer is probably missing between them. `sigmoid(tanh(x))` only reaches 0.27 to 0.73,
+and the product of both slopes makes the gradient small.
+
+## Example
+
+```python
+from torch import nn
+
+net = nn.Sequential(
+    nn.Linear(8, 8),
+    nn.ReLU(),
+    nn.ReLU(),  # RLU202
+    nn.Linear(8, 1),
+    nn.Tanh(),
+    nn.Sigmoid(),  # RLU202
+)
+y = net(x)
+```
+
+## Use instead
+
+```python
+from torch import nn
+
+net = nn.Sequential(
+    nn.Linear(8, 8),
+    nn.ReLU(),
+    nn.Linear(8, 1),
+    nn.Sigmoid(),
+)
+y = net(x)
+```
+
+## Silent on
+
+Branches, lists of gates, arithmetic in between, and composites such as `x * tanh(softplus(x))`:
+
+```python
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+gates = nn.ModuleList([nn.Sigmoid(), nn.Sigmoid(), nn.Tanh()])
+fc = nn.Linear(8, 8)
+i, o, g = [act(fc(x)) for act in gates]
+y = F.relu(F.relu(fc(o * torch.tanh(i * g))) - 0.5)
+z = x * torch.tanh(F.softplus(x))
+```
+
+## References
+
+- Two public networks with three ReLUs in a row had lost the layers between them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from relucheck.finding import Drop, Finding, Fix, Rule, Safety, Severity, here
+from relucheck.net import Net, Node
+from relucheck.rules._walk import call_text, evidence, place, subjects
+
+RULE = Rule("RLU202", "double-activation", Severity.WARNING, Net, yields_to=("RLU106", "RLU102", "RLU204"))
+
+BETWEEN = frozenset({"identity", "cast", "view", "flatten", "squeeze", "unsqueeze"})
+SQUASHES = frozenset({"sigmoid", "tanh"})
+TWICE = frozenset({"softmax", "log_softmax", "gelu", "silu", "elu", "selu", "leaky_relu", "prelu", "mish", "hardswish"})
+MIXED = frozenset({("sigmoid", "softmax"), ("softmax", "sigmoid"), ("softmax", "log_softmax")})
+
+
+def check(net: Net) -> Iterator[Finding]:
+    """Report the second of every two activations in a row, once for a longer row."""
+    pairs = {node.id: first for node in net.nodes if (first := _first_of(net, node)) is not None}
+    for node_id, first in pairs.items():
+        if first.id not in pairs:
+            yield _finding(net, first, net.nodes[node_id])
+
+
+def _first_of(net: Net, second: Node) -> Node | None:
+    """The activation that alone feeds another, if the two make no sense together."""
+    current = net.nodes[second.inputs[0]] if second.inputs else None
+    while current is not None and current.op in BETWEEN and len(net.consumers(current)) == 1:
+        current = net.nodes[current.inputs[0]]
+    if current is None or len(net.consumers(current)) != 1 or net.returned(current):
+        return None
+    return current if _is_pointless(current, second) else None
+
+
+def _is_pointless(first: Node, second: Node) -> bool:
+    if first.one_sided and second.one_sided:
+        return "clip" not in (first.op, second.op)
+    if first.op in SQUASHES and second.op in SQUASHES:
+        return True
+    return (first.op == second.op and first.op in TWICE) or (first.op, second.op) in MIXED
+
+
+def _finding(net: Net, first: Node, second: Node) -> Finding:
+    return RULE.at(
+        place(net, second),
+        f"{call_text(net, second)} directly on {call_text(net, first)}: {_effect(first, second)}",
+        help="remove one of them, or put the missing layer between them",
+        related=[*evidence(net, second), here(place(net, first), f"the first, {call_text(net, first)}")],
+        subjects=subjects(net, first, second),
+        fix=_fix(net, first, second),
+    )
+
+
+def _effect(first: Node, second: Node) -> str:
+    if first.one_sided and second.one_sided:
+        return "the second does nothing"
+    if first.op in SQUASHES | {"softmax"}:
+        return "the values are squashed twice"
+    return "it is applied twice"
+
+
+def _fix(net: Net, first: Node, second: Node) -> Fix | None:
+    stands = place(net, second)
+    if stands is None or not (first.op == second.op == "relu") or second.inplace:
+        return None
+    return Fix("Remove the second ReLU", Safety.SAFE, (Drop(stands),))

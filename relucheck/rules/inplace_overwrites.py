@@ -1,0 +1,171 @@
+"""An in-place activation overwrites a tensor that is used afterwards.
+
+## What it does
+
+Finds in-place activations whose input is read again later, is returned as well, or is needed by the backward pass of
+an earlier operation.
+
+## Why is this bad?
+
+`x + block(x)`, where the block starts with `nn.ReLU(True)`, computes `relu(x) + block(x)` without any error: the
+shortcut has been overwritten. Where backward needs the old value, PyTorch raises "a variable needed for gradient
+computation has been modified by an inplace operation".
+
+## Example
+
+```python
+from torch import nn
+
+
+class Residual(nn.Module):
+    def __init__(self, c):
+        super().__init__()
+        self.block = nn.Sequential(
+            nn.ReLU(True),  # RLU501
+            nn.Conv2d(c, c, 3, padding=1),
+        )
+
+    def forward(self, x):
+        return x + self.block(x)
+```
+
+## Use instead
+
+```python
+from torch import nn
+
+
+class Residual(nn.Module):
+    def __init__(self, c):
+        super().__init__()
+        self.block = nn.Sequential(
+            nn.ReLU(inplace=False),
+            nn.Conv2d(c, c, 3, padding=1),
+        )
+
+    def forward(self, x):
+        return x + self.block(x)
+```
+
+## Silent on
+
+Fresh tensors that nobody else holds:
+
+```python
+import torch
+from torch import nn
+
+
+class Basic(nn.Module):
+    def __init__(self, c):
+        super().__init__()
+        self.conv = nn.Conv2d(c, c, 3, padding=1)
+        self.bn = nn.BatchNorm2d(c)
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x):
+        identity = x
+        out = self.relu(self.bn(self.conv(x)))
+        out = self.bn(self.conv(out))
+        out += identity
+        return self.relu(out)
+```
+
+## References
+
+- The residual layers of a family of VQ-VAE implementations; measured with torch 2.13: no error is raised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from relucheck.finding import Finding, Fix, Rule, Safety, SetArg, Severity, here
+from relucheck.net import Net, Node
+from relucheck.ops import Kind
+from relucheck.rules._walk import call_text, evidence, place, subjects
+
+RULE = Rule("RLU501", "inplace-overwrites", Severity.ERROR, Net)
+
+# What autograd saves (torch.autograd derivatives.yaml): these need the value of the input they read.
+NEEDS_INPUT = frozenset({"mul", "div", "matmul", "linear", "conv", "conv_transpose", "pow", "log", "sin", "abs", "silu", "gelu"})
+# ... and these need their own output, so it must not be overwritten.
+NEEDS_OUTPUT = frozenset({"sigmoid", "tanh", "softmax", "log_softmax", "exp", "sqrt"})
+
+
+def check(net: Net) -> Iterator[Finding]:
+    """Report every in-place activation whose input somebody still needs."""
+    for node in net.of_kind(Kind.ACTIVATION):
+        if node.inplace and not node.discarded and node.inputs:
+            victim = _victim(net, node)
+            if victim is not None:
+                yield _finding(net, node, *victim)
+
+
+def _victim(net: Net, node: Node) -> tuple[Node, str] | None:
+    """Who still needs the memory that a node overwrites, and why."""
+    owner = _owner(net, node)
+    for holder in _holders(net, owner, node):
+        if net.returned(holder) and not holder.maybe:
+            return holder, "it is returned as well"
+        for reader in net.consumers(holder):
+            if reader.id == node.id or _is_view(reader):
+                continue
+            if reader.id > node.id and not _is_alternative(reader, node):
+                return reader, f"{call_text(net, reader)} reads it afterwards"
+            if reader.id < node.id and reader.op in NEEDS_INPUT and _needs(net, reader, holder):
+                return reader, f"the backward pass of {call_text(net, reader)} needs the old value"
+    return None
+
+
+def _owner(net: Net, node: Node) -> Node:
+    """The node whose memory an in-place node writes to, through views."""
+    current = net.nodes[node.inputs[0]]
+    while _is_view(current) and current.inputs:
+        current = net.nodes[current.inputs[0]]
+    return current
+
+
+def _is_view(node: Node) -> bool:
+    return node.info.view and node.op not in ("cast", "view", "flatten")
+
+
+def _holders(net: Net, owner: Node, node: Node) -> Iterator[Node]:
+    """The owner of some memory, and the views of it that were taken before the write."""
+    yield owner
+    for reader in net.consumers(owner):
+        if _is_view(reader) and reader.id < node.id:
+            yield reader
+
+
+def _is_alternative(reader: Node, node: Node) -> bool:
+    """Whether a reader may belong to another path than the write."""
+    return reader.kind is Kind.JOIN or reader.maybe or node.maybe
+
+
+def _needs(net: Net, reader: Node, holder: Node) -> bool:
+    """Whether gradients flow through a reader at all: a product of two values, or a learned layer."""
+    if reader.kind is Kind.AFFINE:
+        return reader.layer is not None and not holder.kind is Kind.SOURCE
+    return len(reader.inputs) > 1 or reader.op in ("pow", "log", "sin", "abs", "silu", "gelu")
+
+
+def _finding(net: Net, node: Node, victim: Node, why: str) -> Finding:
+    return RULE.at(
+        place(net, node),
+        f"{call_text(net, node)} overwrites its input in place, but {why}",
+        help="use the activation without inplace=True here",
+        related=[*evidence(net, node), here(place(net, victim), why)],
+        subjects=subjects(net, node),
+        fix=_fix(net, node),
+    )
+
+
+def _fix(net: Net, node: Node) -> Fix | None:
+    layer = net.layer_of(node)
+    if layer is not None and layer.made is not None and "inplace" in layer.explicit:
+        edit = SetArg(layer.made, "inplace", "False", layer.explicit["inplace"])
+        return Fix("Do not overwrite the input", Safety.UNSAFE, (edit,))
+    if layer is None and node.span is not None and "inplace" in node.explicit:
+        return Fix("Do not overwrite the input", Safety.UNSAFE, (SetArg(node.span, "inplace", "False"),))
+    return None

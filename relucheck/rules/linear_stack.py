@@ -1,0 +1,264 @@
+"""Two affine layers stand next to each other with nothing non-linear between them.
+
+## What it does
+
+Finds Linear on Linear and Conv on Conv, with nothing but BatchNorm, Dropout, reshapes, padding or average pooling
+between them. The message says what the stack collapses to.
+
+## Why is this bad?
+
+A product of matrices is a matrix: the stack computes nothing that one layer could not, at several times the cost, and
+the activation that was meant to be there is missing.
+
+## Example
+
+```python
+from torch import nn
+
+net = nn.Sequential(
+    nn.Linear(10, 20),
+    nn.Linear(20, 5),  # RLU201
+)
+y = net(x)
+```
+
+## Use instead
+
+```python
+from torch import nn
+
+net = nn.Sequential(
+    nn.Linear(10, 20),
+    nn.ReLU(),
+    nn.Linear(20, 5),
+)
+y = net(x)
+```
+
+## Silent on
+
+A middle narrower than both ends (a deliberate low-rank factor), grouped, factorised and patch convolutions:
+
+```python
+from torch import nn
+
+low_rank = nn.Sequential(nn.Linear(64, 8), nn.Linear(8, 64))(x)
+separable = nn.Sequential(nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 16, 1))(x)
+factorised = nn.Sequential(nn.Conv2d(8, 8, (1, 7)), nn.Conv2d(8, 8, (7, 1)))(x)
+patches = nn.Sequential(nn.Conv2d(3, 96, 4, stride=4), nn.Conv2d(96, 96, 3))(x)
+```
+
+Values that are used twice, layers in a list that is not run as a Sequential, normalisation over the features, and an
+activation that may be there:
+
+```python
+import torch
+from torch import nn
+
+
+class Several(nn.Module):
+    def __init__(self, act=None):
+        super().__init__()
+        self.inp, self.mid, self.out = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 8)
+        self.norm = nn.LayerNorm(8)
+        self.heads = nn.ModuleList([nn.Linear(8, 8), nn.Linear(8, 8)])
+        self.act = act
+
+    def forward(self, x):
+        h = self.inp(x)
+        r = h + torch.tanh(self.mid(h))
+        r = self.out(self.norm(self.mid(r * r)))
+        if self.act is not None:
+            r = self.act(r)
+        return [head(r) for head in self.heads]
+```
+
+## References
+
+- Of 147 naive hits in 20 published packages, 16 % were true; each exception above removed a part of the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from relucheck.finding import Finding, Fix, Insert, Rule, Safety, Severity, here
+from relucheck.net import UNKNOWN, Arg, Net, Node, smaller
+from relucheck.ops import Kind
+from relucheck.rules._walk import call_text, is_named, place, subjects, width_in, width_out
+
+RULE = Rule("RLU201", "linear-stack", Severity.WARNING, Net, yields_to=("RLU204", "RLU205", "RLU404"))
+
+STEPS = frozenset("batch_norm dropout feature_dropout identity cast clone flatten view squeeze unsqueeze pad avg_pool".split())
+RESHAPES = frozenset({"view", "flatten", "unflatten", "squeeze", "unsqueeze"})
+LOW_RANK = ("rank", "lora", "bottleneck", "latent", "code", "squeeze", "reduc", "compress", "factor")
+
+
+def check(net: Net) -> Iterator[Finding]:
+    """Report every chain of affine layers once, at its second layer."""
+    before: dict[int, Node] = {}
+    for node in net.of_kind(Kind.AFFINE):
+        first = _layer_before(net, node)
+        if first is not None and _is_stack(net, first, node):
+            before[node.id] = first
+    for first in before.values():
+        if first.id not in before:
+            yield _finding(net, _chain(net, first, before))
+
+
+def _chain(net: Net, first: Node, before: dict[int, Node]) -> list[Node]:
+    chain = [first]
+    after = {f.id: net.nodes[i] for i, f in before.items()}
+    while chain[-1].id in after:
+        chain.append(after[chain[-1].id])
+    return chain
+
+
+def _layer_before(net: Net, node: Node) -> Node | None:
+    """The affine layer that alone feeds another through affine steps, each read by nothing else."""
+    current = net.nodes[node.inputs[0]] if node.inputs else None
+    while current is not None:
+        if len(net.consumers(current)) != 1 or net.returned(current):
+            return None
+        if current.kind is Kind.AFFINE:
+            return current
+        if current.op not in STEPS or not current.inputs:
+            return None
+        current = net.nodes[current.inputs[0]]
+    return None
+
+
+def _between(net: Net, first: Node, second: Node) -> list[Node]:
+    steps: list[Node] = []
+    current = net.nodes[second.inputs[0]]
+    while current.id != first.id:
+        steps.append(current)
+        current = net.nodes[current.inputs[0]]
+    return steps
+
+
+def _is_stack(net: Net, first: Node, second: Node) -> bool:
+    if first.op != second.op or first.op == "conv_transpose" or len(first.inputs) > 1 or len(second.inputs) > 1:
+        return False
+    if first.layer is not None and first.layer == second.layer:
+        return False  # one set of weights applied twice
+    if _is_excused(net, first, second) or not _same_design(net, first, second):
+        return False
+    steps = _between(net, first, second)
+    if first.op == "conv":
+        return _is_conv_stack(net, first, second, steps)
+    return _is_linear_stack(net, first, second, steps)
+
+
+def _is_excused(net: Net, first: Node, second: Node) -> bool:
+    layers = (net.layer_of(first), net.layer_of(second))
+    tied = any(layer is not None and layer.args.get("tied_weight") is True for layer in layers)
+    return tied or any(is_named(layer, LOW_RANK) for layer in layers)
+
+
+def _same_design(net: Net, first: Node, second: Node) -> bool:
+    """Whether one class decided on both layers; across classes the boundary is a design of its own."""
+    a, b = net.layer_of(first), net.layer_of(second)
+    return a is None or b is None or a.owner == b.owner or first.scope == second.scope
+
+
+# -- Linear -------------------------------------------------------------------------------------
+
+
+def _is_linear_stack(net: Net, first: Node, second: Node, steps: list[Node]) -> bool:
+    middle, start, end = width_out(net, first), width_in(net, first), width_out(net, second)
+    if any(step.op in RESHAPES for step in steps) and not _keeps_width(middle, width_in(net, second)):
+        return False
+    narrower = (smaller(middle, start), smaller(middle, end))
+    if False in narrower:
+        return True
+    if None in narrower and narrower != (None, None) and not _is_lazy(start):
+        return False  # narrower than one end, and the other is not known
+    return narrower != (True, True) and _may_be_judged(middle) and not any(s.op in RESHAPES for s in steps)
+
+
+def _keeps_width(out: Arg, into: Arg) -> bool:
+    return isinstance(out, int) and out == into
+
+
+def _is_lazy(width: Arg) -> bool:
+    return width is None
+
+
+def _may_be_judged(middle: Arg) -> bool:
+    """Whether a width that does not compare is named like an ordinary one."""
+    return middle is not None and middle is not UNKNOWN and not any(word in str(middle).lower() for word in LOW_RANK)
+
+
+# -- Conv ---------------------------------------------------------------------------------------
+
+
+def _is_conv_stack(net: Net, first: Node, second: Node, steps: list[Node]) -> bool:
+    if any(step.op in ("flatten", "view") for step in steps) or len(_spatial(net, first)) != len(_spatial(net, second)):
+        return False
+    if not (_is_plain(net, first) and _is_plain(net, second)):
+        return False
+    kernels = (_spatial(net, first), _spatial(net, second))
+    if _is_factorised(*kernels) or _is_pointwise(kernels[0]) != _is_pointwise(kernels[1]):
+        return False
+    middle, start, end = width_out(net, first), width_in(net, first), width_out(net, second)
+    return False in (smaller(middle, start), smaller(middle, end))
+
+
+def _spatial(net: Net, node: Node) -> tuple[Arg, ...]:
+    """The kernel as a tuple, one size for each axis where they are written out."""
+    kernel = net.args_of(node).get("kernel_size", UNKNOWN)
+    return kernel if isinstance(kernel, tuple) else (kernel,)
+
+
+def _is_plain(net: Net, node: Node) -> bool:
+    """Whether a convolution is dense and overlapping: not grouped, dilated, or one of patches."""
+    args = net.args_of(node)
+    kernel, stride = args.get("kernel_size", UNKNOWN), args.get("stride", 1)
+    if args.get("groups", 1) != 1 or args.get("dilation", 1) not in (1, (1, 1)):
+        return False
+    if kernel is UNKNOWN or stride is UNKNOWN:
+        return False
+    return not (kernel == stride and kernel not in (1, (1, 1)))
+
+
+def _is_factorised(a: tuple[Arg, ...], b: tuple[Arg, ...]) -> bool:
+    """Whether two kernels are 1xN and Nx1."""
+    return any(len(k) > 1 and 1 in k and any(size != 1 for size in k) for k in (a, b))
+
+
+def _is_pointwise(kernel: tuple[Arg, ...]) -> bool:
+    return all(size == 1 for size in kernel)
+
+
+# -- the finding --------------------------------------------------------------------------------
+
+
+def _finding(net: Net, chain: list[Node]) -> Finding:
+    names = " and ".join([", ".join(call_text(net, n) for n in chain[:-1]), call_text(net, chain[-1])])
+    return RULE.at(
+        place(net, chain[1]),
+        f"{names} collapse to {_collapsed(net, chain)}: nothing non-linear stands between them",
+        help="put an activation between them, or keep one layer",
+        related=[here(place(net, node), f"{call_text(net, node)}") for node in chain if node is not chain[1]],
+        subjects=subjects(net, *chain),
+        fix=_fix(net, chain),
+    )
+
+
+def _collapsed(net: Net, chain: list[Node]) -> str:
+    start, end = width_in(net, chain[0]), width_out(net, chain[-1])
+    if chain[0].op == "linear" and isinstance(start, int) and isinstance(end, int):
+        return f"one nn.Linear({start}, {end})"
+    return "one affine layer" if chain[0].op == "linear" else "one convolution"
+
+
+def _fix(net: Net, chain: list[Node]) -> Fix | None:
+    """A ReLU between two elements of one Sequential."""
+    inside = all(node.args.get("in_container") is True for node in chain)
+    stands = place(net, chain[1])
+    if len(chain) != 2 or not inside or stands is None or chain[0].scope != chain[1].scope:
+        return None
+    spelling = net.layers[chain[1].layer].spelling if chain[1].layer is not None else ""
+    prefix = "nn." if spelling.startswith("nn.") else ""
+    return Fix("Put a ReLU between them", Safety.UNSAFE, (Insert(stands, f"{prefix}ReLU()"),))

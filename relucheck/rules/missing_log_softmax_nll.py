@@ -1,0 +1,99 @@
+"""NLLLoss receives raw scores or probabilities instead of log-probabilities.
+
+## What it does
+
+Follows what `nn.NLLLoss` and `F.nll_loss` receive as their prediction, and reports it where it is the output of an
+affine layer, of softmax or of sigmoid on every path.
+
+## Why is this bad?
+
+The loss is the negative of one entry. On raw scores it falls without limit and the network does not learn (measured
+accuracy .10 for ten classes); on probabilities the gradient is that of `-p`, which nearly vanishes where the network
+is wrong.
+
+## Example
+
+```python
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+net = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3))
+loss = F.nll_loss(net(torch.randn(4, 8)), torch.zeros(4).long())  # RLU105
+```
+
+## Use instead
+
+```python
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+net = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3))
+loss = F.cross_entropy(net(torch.randn(4, 8)), torch.zeros(4).long())
+```
+
+## Silent on
+
+Log-probabilities in any spelling, and the unreduced form that focal losses use on probabilities:
+
+```python
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+net = nn.Linear(8, 3)
+x, y = torch.randn(4, 8), torch.zeros(4).long()
+a = F.nll_loss(net(x).softmax(dim=1).clamp_min(1e-8).log(), y)
+b = nn.NLLLoss()(F.log_softmax(net(x), dim=1), y)
+p = -F.nll_loss(F.softmax(net(x), dim=1), y, reduction="none")
+```
+
+## References
+
+- PyTorch documentation, `torch.nn.NLLLoss`: "the input is expected to contain log-probabilities of each class".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from relucheck.finding import Finding, Rule, Severity, here
+from relucheck.net import Net, Node
+from relucheck.ops import Kind
+from relucheck.rules._walk import all_are, call_text, expectation, losses, origins, place, subjects
+
+RULE = Rule("RLU105", "missing-log-softmax-nll", Severity.ERROR, Net)
+
+PROBABILITIES = frozenset({"softmax", "sigmoid"})
+
+
+def check(net: Net) -> Iterator[Finding]:
+    """Report every NLL loss on scores or probabilities."""
+    for loss in losses(net):
+        if loss.op != "nll_loss":
+            continue
+        sources = origins(net, net.inputs(loss)[0])
+        if all_are(sources, _is_no_log) and not _is_focal(net, loss, sources):
+            yield _finding(net, loss, sources)
+
+
+def _is_no_log(node: Node) -> bool:
+    return node.kind is Kind.AFFINE or node.op in PROBABILITIES or node.one_sided
+
+
+def _is_focal(net: Net, loss: Node, sources: tuple[Node, ...]) -> bool:
+    unreduced = net.args_of(loss).get("reduction") == "none"
+    return unreduced and any(source.op in PROBABILITIES for source in sources)
+
+
+def _finding(net: Net, loss: Node, sources: tuple[Node, ...]) -> Finding:
+    source = sources[-1]
+    what = "probabilities" if source.op in PROBABILITIES else "raw scores"
+    return RULE.at(
+        loss.span,
+        f"the prediction is {what} from {call_text(net, source)}: {expectation(net, loss)}",
+        help="use cross_entropy on the raw scores, or apply log_softmax first",
+        related=[here(place(net, source), "the prediction is computed here")],
+        subjects=subjects(net, source),
+    )

