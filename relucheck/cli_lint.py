@@ -40,6 +40,12 @@ _TEXT_FORMATS = ("concise", "full", "grouped")
     type=click.Choice(FAIL_ON),
     help="Least severity that makes the exit status 1 (default: warning).",
 )
+@click.option("--fix", is_flag=True, help="Make the fixes that keep what the program computes.")
+@click.option(
+    "--unsafe-fixes", is_flag=True, help="With --fix or --diff: also make those that change what is computed."
+)
+@click.option("--diff", is_flag=True, help="Show what --fix would change, and change nothing.")
+@click.option("--fix-only", is_flag=True, help="Fix, and report nothing that is left.")
 @click.option("--exit-zero", is_flag=True, help="Exit with 0 whatever is found.")
 @click.option(
     "--output-format",
@@ -77,6 +83,10 @@ class Options:
     ignore: tuple[str, ...]
     extend_select: tuple[str, ...]
     fail_on: str | None
+    fix: bool
+    unsafe_fixes: bool
+    diff: bool
+    fix_only: bool
     exit_zero: bool
     output_format: str
     output_file: str | None
@@ -86,6 +96,15 @@ class Options:
     isolated: bool
     no_cache: bool
     verbose: bool
+
+    @property
+    def wants_fixes(self) -> bool:
+        return self.fix or self.diff or self.fix_only
+
+    @property
+    def text_on_stdout(self) -> bool:
+        """Whether standard output is taken by the fixed text of standard input."""
+        return self.wants_fixes and "-" in self.paths and not self.output_file
 
     def overrides(self, known: Known) -> Overrides:
         """What the command line selects, checked."""
@@ -99,17 +118,61 @@ class Options:
 
 def _run(options: Options) -> int:
     """Lint, report, and the exit status."""
-    from relucheck.engine import failing, known_rules, load_rules
+    from relucheck.engine import known_rules, load_rules
 
     rules = load_rules()
     known = known_rules(rules)
     configuration = configured(options.config_file, options.isolated, known, options.overrides(known))
-    result = _result(options, configuration, rules)
-    _write(_report(result, options, rules), options.output_file)
+    stdin = _stdin(options)
+    result = _result(options, stdin, configuration, rules)
+    if options.wants_fixes:
+        return _fixed(options, stdin, result, configuration, rules)
+    return _reported(options, result, configuration, rules)
+
+
+def _fixed(
+    options: Options,
+    stdin: bytes | None,
+    found: LintResult,
+    configuration: Configuration,
+    rules: Sequence[RuleModule],
+) -> int:
+    """Fix or show the fixes, report what is left, and the exit status."""
+    from relucheck import cli_fix
+
+    inputs = cli_fix.Inputs(options.stdin_filename or STDIN, stdin)
+    result = cli_fix.fixed(found, inputs, configuration, rules, unsafe=options.unsafe_fixes)
+    if options.diff:
+        _write(cli_fix.diff(result, inputs), options.output_file)
+        cli_fix.say(result, would=True)
+        return _status(options, result.lint, found=bool(result.contents))
+    left = cli_fix.written(result, found, inputs)
+    cli_fix.say(result, would=False)
+    if options.fix_only:
+        return _status(options, left, found=False)
+    return _reported(options, left, configuration, rules)
+
+
+def _reported(
+    options: Options, result: LintResult, configuration: Configuration, rules: Sequence[RuleModule]
+) -> int:
+    """Report, and the exit status."""
+    from relucheck.engine import failing
+
+    report = _report(result, options, rules)
+    if options.text_on_stdout:
+        click.echo(report, err=True, nl=False)
+    else:
+        _write(report, options.output_file)
+    return _status(options, result, found=failing(result.findings, configuration))
+
+
+def _status(options: Options, result: LintResult, *, found: bool) -> int:
+    """The exit status, after saying what went wrong."""
     _say(result, options.verbose)
     if result.crashes or any(problem.fatal for problem in result.problems):
         return BROKEN
-    return FOUND if not options.exit_zero and failing(result.findings, configuration) else OK
+    return FOUND if found and not options.exit_zero else OK
 
 
 def _selectors(options: tuple[str, ...], name: str, known: Known) -> tuple[str, ...]:
@@ -128,19 +191,31 @@ def configured(config_file: str | None, isolated: bool, known: Known, overrides:
     return Discovered(known, overrides)
 
 
-def _result(options: Options, configuration: Configuration, rules: Sequence[RuleModule]) -> LintResult:
-    """The findings in what the paths name: standard input, or files and folders."""
-    from relucheck.engine import lint_documents, lint_paths
+STDIN = "<stdin>"
 
+
+def _stdin(options: Options) -> bytes | None:
+    """What standard input holds, where '-' asks for it."""
     if "-" not in options.paths:
         if options.stdin_filename:
             raise UsageProblem("--stdin-filename names what '-' reads; give '-' as the path")
-        return lint_paths(options.paths or (".",), configuration, rules)
+        return None
     if len(options.paths) > 1:
         raise UsageProblem("'-' reads standard input and stands alone; give no other paths with it")
+    return sys.stdin.buffer.read()
+
+
+def _result(
+    options: Options, stdin: bytes | None, configuration: Configuration, rules: Sequence[RuleModule]
+) -> LintResult:
+    """The findings in what the paths name: standard input, or files and folders."""
+    from relucheck.engine import lint_documents, lint_paths
+
+    if stdin is None:
+        return lint_paths(options.paths or (".",), configuration, rules)
     from relucheck.source.files import from_bytes
 
-    document = from_bytes(options.stdin_filename or "<stdin>", sys.stdin.buffer.read())
+    document = from_bytes(options.stdin_filename or STDIN, stdin)
     if isinstance(document, Problem):
         return replace(lint_documents((), configuration, rules), problems=(document,))
     return lint_documents((document,), configuration, rules)

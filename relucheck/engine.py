@@ -36,12 +36,16 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class LintResult:
-    """The result of linting files: what was found, what failed, and the texts for the report."""
+    """The result of linting files: what was found, what failed, and the texts for the report.
+
+    ``silent`` are findings that would be shown if no other spoke about the same place.
+    """
 
     findings: tuple[Finding, ...] = ()
     crashes: tuple[Crash, ...] = ()
     problems: tuple[Problem, ...] = ()
     documents: Mapping[str, Document] = field(default_factory=dict)
+    silent: tuple[Finding, ...] = ()
 
 
 def load_rules() -> tuple[RuleModule, ...]:
@@ -222,8 +226,8 @@ def lint_documents(
         reading = _reading(modules, read)
     raw = raw_findings((*broken, *reading.nets, *reading.classes), rules)
     crashes = (*failed, *reading.crashes, *raw.crashes)
-    findings = _shown(raw.findings, tuple(by_path.values()), rules, configuration, crashes)
-    return LintResult(findings, crashes, (), by_path)
+    findings, silent = _shown(raw.findings, tuple(by_path.values()), rules, configuration, crashes)
+    return LintResult(findings, crashes, (), by_path, silent)
 
 
 @contextmanager
@@ -279,14 +283,16 @@ def _shown(
     rules: Sequence[RuleModule],
     configuration: Configuration,
     crashes: Sequence[Crash],
-) -> tuple[Finding, ...]:
-    """The findings to show: settled, without suppressed ones, with the idle suppressions."""
+) -> tuple[tuple[Finding, ...], tuple[Finding, ...]]:
+    """The findings to show, without suppressed ones and with the idle suppressions, and the silent ones."""
     comments = tuple(comment for document in documents for comment in suppressions(document))
-    kept = without_suppressed(settle(raw, rules, configuration), comments)
+    chosen = tuple(selected(raw, rules, configuration))
+    kept = tuple(without_suppressed(once(yielded(chosen, rules)), comments))
+    silent = tuple(f for f in without_suppressed(once(chosen), comments) if f not in kept)
     failed = {crash.path for crash in crashes}  # what was not judged may need its suppressions
     judged = (comment for comment in comments if comment.span.path not in failed)
     idle = raw_findings(unused(judged, raw, known_rules(rules), _measured(rules)), rules)
-    return in_order((*kept, *selected(idle.findings, rules, configuration)))
+    return in_order((*kept, *selected(idle.findings, rules, configuration))), in_order(silent)
 
 
 def _measured(rules: Iterable[RuleModule]) -> frozenset[str]:

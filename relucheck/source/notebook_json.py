@@ -37,6 +37,11 @@ def source_in(literal: str) -> str:
     return value if isinstance(value, str) else "".join(line for line in value if isinstance(line, str))
 
 
+def code_cells(text: str) -> Iterator[tuple[int, str]]:
+    """The position and the source of each code cell."""
+    return ((position, source_in(text[start:end])) for position, (start, end) in source_ranges(text))
+
+
 def source_ranges(text: str) -> Iterator[tuple[int, Range]]:
     """The position of each code cell, and where the JSON of its source stands."""
     cells = dict(_members(text, _skip(text, 0)))["cells"]
