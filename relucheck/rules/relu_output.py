@@ -193,6 +193,8 @@ def _at_loss(net: Net, loss: Node, source: Node) -> Finding:
 def _at_root(net: Net, output: Output, judged: set[int]) -> Iterator[Finding]:
     if output.method != "forward" or output.contained or _FEATURES.search(output.owner):
         return
+    if sum(1 for other in net.outputs if other.span == output.span and other.owner == output.owner) > 1:
+        return  # one of several results: a density, a mask, a feature
     sources = origins(net, net.nodes[output.node])
     if any(source.id in judged for source in sources) or not all_are(sources, lambda n: _ends_network(net, n)):
         return

@@ -73,8 +73,9 @@ def view_shape(source: NodeDraft, sizes: Arg) -> tuple[Shape | None, bool]:
     keeps = isinstance(first, Symbol) and first.base.endswith(".shape[0]") and first.numerator == 1
     if keeps and len(dims) >= 2:
         return dims, True
-    same_first = bool(source.shape) and len(dims) >= 2 and isinstance(first, int) and first == source.shape[0]
-    return dims, bool(same_first and source.batch_first)
+    flattens = bool(source.shape) and len(source.shape or ()) > len(dims) == 2
+    same_first = flattens and isinstance(first, int) and source.shape is not None and first == source.shape[0]
+    return dims, bool(same_first or (source.batch_first and source.shape and first == source.shape[0]))
 
 
 def _reduce(shape: Shape | None, batch: bool, args: Mapping[str, Arg]) -> tuple[Shape | None, bool]:
