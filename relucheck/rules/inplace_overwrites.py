@@ -147,7 +147,10 @@ def _needs(net: Net, reader: Node, holder: Node) -> bool:
     """Whether gradients flow through a reader at all: a product of two values, or a learned layer."""
     if reader.kind is Kind.AFFINE:
         return reader.layer is not None and not holder.kind is Kind.SOURCE
-    return len(reader.inputs) > 1 or reader.op in ("pow", "log", "sin", "abs", "silu", "gelu")
+    others = [n for n in net.inputs(reader) if n.id != holder.id]
+    if reader.op in ("mul", "div", "matmul"):
+        return any(n.kind not in (Kind.SOURCE, Kind.UNKNOWN, Kind.JOIN) for n in others)
+    return reader.op in ("pow", "log", "sin", "abs", "silu", "gelu")
 
 
 def _finding(net: Net, node: Node, victim: Node, why: str) -> Finding:

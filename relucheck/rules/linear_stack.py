@@ -174,7 +174,8 @@ def _is_linear_stack(net: Net, first: Node, second: Node, steps: list[Node]) -> 
         return True
     if None in narrower and narrower != (None, None) and not _is_lazy(start):
         return False  # narrower than one end, and the other is not known
-    return narrower != (True, True) and _may_be_judged(middle) and not any(s.op in RESHAPES for s in steps)
+    side_by_side = all(node.args.get("in_container") is True for node in (first, second))
+    return narrower != (True, True) and side_by_side and _may_be_judged(middle)
 
 
 def _keeps_width(out: Arg, into: Arg) -> bool:

@@ -12,7 +12,7 @@ from relucheck.source.externals import call_external
 from relucheck.source.layers import apply_layer, param_method
 from relucheck.source.machine import Machine
 from relucheck.source.natives import call_module, call_native, output_nodes
-from relucheck.source.objects import instantiate
+from relucheck.source.objects import instantiate, is_module_class
 from relucheck.source.tensors import call_method
 from relucheck.source.values import (
     NONE,
@@ -29,12 +29,12 @@ from relucheck.source.values import (
     Item,
     LayerVal,
     Mapping,
-    Names,
     Native,
     OneOf,
     ParamOf,
     Partial,
     Seq,
+    State,
     Tensor,
     Unk,
     Value,
@@ -101,11 +101,16 @@ def call_instance(m: Machine, instance: Instance, arguments: Arguments) -> Value
         return call_function(m, own_call, arguments.after(instance), instance)
     if not instance.is_module:
         return m.opaque(*arguments.values(), spelling=instance.class_name)
-    outermost = not m.forwards
+    outermost = not m.forwards and not any(_is_of_module(function) for function in m.running)
     result = call_module(m, instance, _with_input(m, arguments))
     if outermost:
         record_output(m, instance, "forward", result)
     return result
+
+
+def _is_of_module(function: Function) -> bool:
+    """Whether a function is a method of a network: what it calls stays inside the network."""
+    return function.owner is not None and is_module_class(function.owner)
 
 
 def _with_input(m: Machine, arguments: Arguments) -> Arguments:
@@ -184,7 +189,7 @@ def call_function(m: Machine, function: Function, arguments: Arguments, receiver
     """Run a function of the project on its arguments; too deep, it is not followed."""
     if m.too_deep or m.running.count(function) >= MAX_SAME:
         return m.opaque(*arguments.values(), spelling=function.name)
-    frame = Frame(function.scope, Names(m.heap.level), function.closure, function, receiver)
+    frame = Frame(function.scope, State(), function.closure, function, receiver)
     _bind_parameters(m, function, arguments, frame)
     site = m.here()
     if site is not None:

@@ -32,7 +32,6 @@ from relucheck.source.values import (
     Item,
     LayerVal,
     Mapping,
-    Names,
     Native,
     OneOf,
     OptimiserVal,
@@ -41,6 +40,7 @@ from relucheck.source.values import (
     Plain,
     ScopeVal,
     Seq,
+    State,
     Super,
     Tensor,
     Unk,
@@ -342,7 +342,7 @@ def _joined(m: Machine, node: ast.JoinedStr, frame: Frame) -> Value:
 def _comprehension(kind: str) -> Callable[[Machine, Any, Frame], Value]:
     def build(m: Machine, node: ast.ListComp | ast.SetComp | ast.GeneratorExp, frame: Frame) -> Value:
         items: list[Value] = []
-        inner = Frame(frame.scope, Names(m.heap.level), frame, frame.function, frame.receiver)
+        inner = Frame(frame.scope, State(), frame, frame.function, frame.receiver)
 
         def collect() -> None:
             items.append(m.evaluate(m, node.elt, inner))
@@ -356,7 +356,7 @@ def _comprehension(kind: str) -> Callable[[Machine, Any, Frame], Value]:
 def _dict_comprehension(m: Machine, node: ast.DictComp, frame: Frame) -> Value:
     items: dict[Plain, Value] = {}
     rest: list[Value] = []
-    inner = Frame(frame.scope, Names(m.heap.level), frame, frame.function, frame.receiver)
+    inner = Frame(frame.scope, State(), frame, frame.function, frame.receiver)
 
     def collect() -> None:
         key = m.evaluate(m, node.key, inner)

@@ -18,6 +18,7 @@ from relucheck.source.values import (
     ParamOf,
     Seq,
     ShapeOf,
+    State,
     Tensor,
     Unk,
     Value,
@@ -126,7 +127,7 @@ def _container_item(m: Machine, instance: Instance, key: Value) -> Value:
         return UNK
     found = _seq_item(m, items, key)
     if isinstance(found, Seq):  # a slice of a container is a container
-        part_of = Instance(None, {"_items": found}, instance.container, is_module=True, name=instance.name)
+        part_of = Instance(None, State(_items=found), instance.container, is_module=True, name=instance.name)
         part_of.stored = True
         return part_of
     return found

@@ -80,6 +80,7 @@ class Machine:
         self.limit = sys.maxsize
         self.depth = 0
         self.maybe = 0
+        self.mode_tests = 0
         self.sites: list[Span] = []
         self.scope_path: list[str] = []
         self.forwards: list[Instance] = []
@@ -167,6 +168,8 @@ class Machine:
         if self.container_span is not None:
             args = {**args, "in_container": True}
             span = self.container_span
+        if self.mode_tests:
+            args = {**args, "mode_tested": True}
         draft = NodeDraft(
             op,
             inputs,

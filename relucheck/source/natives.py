@@ -91,8 +91,8 @@ def _add_module(m: Machine, receiver: Value, a: Arguments) -> Value:
         return NONE
     if isinstance(name, Const) and isinstance(name.value, str):
         set_attribute(m, receiver, name.value, module)
-    else:
-        adopt(m, module, "?")
+    else:  # registered under a name that is not known
+        set_attribute(m, receiver, f"?{len(receiver.attrs)}", module)
     if receiver.container in ("Sequential", "ModuleList"):
         _extend(m, receiver, (module,), True)
     elif receiver.container == "ModuleDict" and isinstance(name, Const):

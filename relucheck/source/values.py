@@ -8,15 +8,33 @@ taken back and joined (as pytype's Variable/Binding, without conditions).
 from __future__ import annotations
 
 import ast
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from relucheck.net import Symbol
 
 if TYPE_CHECKING:
     from relucheck.source.drafts import LayerDraft, NodeDraft, OptimiserDraft
     from relucheck.source.modules import ModuleScope
+
+_serial = itertools.count(1)
+
+
+class State(dict[str, Any]):
+    """The state of a mutable value: names, attributes, items.
+
+    ``serial`` tells its age: what was made inside a branch need not be taken back after it, since
+    nothing outside the branch can have read it (see Heap).
+    """
+
+    __slots__ = ("serial",)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.serial = next(_serial)
+
 
 Plain = int | float | complex | bool | str | bytes | None
 
@@ -80,11 +98,12 @@ class Seq:
     """
 
     kind: str
-    state: dict[str, object]
+    state: State
 
     @property
     def items(self) -> tuple[Value, ...]:
-        return self.state["items"]  # type: ignore[return-value]
+        items: tuple[Value, ...] = self.state["items"]
+        return items
 
     @property
     def exact(self) -> bool:
@@ -93,18 +112,19 @@ class Seq:
 
 def seq(items: tuple[Value, ...] | list[Value], kind: str = "list", exact: bool = True) -> Seq:
     """A sequence of these items."""
-    return Seq(kind, {"items": tuple(items), "exact": exact})
+    return Seq(kind, State(items=tuple(items), exact=exact))
 
 
 @dataclass(eq=False, slots=True)
 class Mapping:
     """A dict. ``exact``: no other keys; ``rest``: values under keys that are not known."""
 
-    state: dict[str, object]
+    state: State
 
     @property
     def items(self) -> dict[Plain, Value]:
-        return self.state["items"]  # type: ignore[return-value]
+        items: dict[Plain, Value] = self.state["items"]
+        return items
 
     @property
     def exact(self) -> bool:
@@ -112,12 +132,13 @@ class Mapping:
 
     @property
     def rest(self) -> tuple[Value, ...]:
-        return self.state["rest"]  # type: ignore[return-value]
+        rest: tuple[Value, ...] = self.state["rest"]
+        return rest
 
 
 def mapping(items: dict[Plain, Value], exact: bool = True, rest: tuple[Value, ...] = ()) -> Mapping:
     """A dict of these items."""
-    return Mapping({"items": items, "exact": exact, "rest": rest})
+    return Mapping(State(items=items, exact=exact, rest=rest))
 
 
 @dataclass(eq=False, slots=True)
@@ -193,7 +214,7 @@ class Instance:
     """
 
     cls: Class | None
-    attrs: dict[str, Value] = field(default_factory=dict)
+    attrs: State = field(default_factory=State)
     container: str = ""
     is_module: bool = False
     opaque: bool = False
@@ -313,19 +334,6 @@ NONE = Const(None)
 TRUE = Const(True)
 FALSE = Const(False)
 MAX_ALTERNATIVES = 6
-
-
-class Names(dict[str, "Value"]):
-    """Local names, with the number of branches that were open when they came to be.
-
-    Writes inside the same branch need not be taken back: without the branch, nothing reads them.
-    """
-
-    __slots__ = ("born",)
-
-    def __init__(self, born: int) -> None:
-        super().__init__()
-        self.born = born
 
 
 @dataclass(eq=False, slots=True)
