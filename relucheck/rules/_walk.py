@@ -16,7 +16,9 @@ Test = Callable[[Node], bool]
 
 def is_transparent(node: Node) -> bool:
     """Whether a node moves or renames entries and computes nothing: reshapes, casts, parts of a tuple."""
-    return (node.kind in (Kind.RESHAPE, Kind.IDENTITY) and node.op not in ("pad", "detach")) or node.op == "parts"
+    return (
+        node.kind in (Kind.RESHAPE, Kind.IDENTITY) and node.op not in ("pad", "detach")
+    ) or node.op == "parts"
 
 
 def origins(net: Net, node: Node) -> tuple[Node, ...]:

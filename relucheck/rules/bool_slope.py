@@ -63,7 +63,20 @@ from relucheck.span import Span
 
 RULE = Rule("RLU404", "bool-slope", Severity.WARNING, Net)
 
-NUMBERS = ("negative_slope", "alpha", "beta", "threshold", "min_val", "max_val", "lower", "upper", "lambd", "num_parameters", "init", "value")
+NUMBERS = (
+    "negative_slope",
+    "alpha",
+    "beta",
+    "threshold",
+    "min_val",
+    "max_val",
+    "lower",
+    "upper",
+    "lambd",
+    "num_parameters",
+    "init",
+    "value",
+)
 INPLACE = frozenset({"leaky_relu", "elu", "celu", "clip"})
 
 

@@ -131,7 +131,7 @@ def _activation_after_every_use(net: Net, layer: int) -> Node | None:
         if node.layer != layer:
             continue
         after = _next_activation(net, node)
-        if after is None or after.info.squash and after.op != "tanh":
+        if after is None or (after.info.squash and after.op != "tanh"):
             return None
         found = after
     return found

@@ -70,7 +70,9 @@ class InPlace(nn.Module):
     def forward(self, x):
         x = self.fc(x)
         self.act(x)
+        x = self.fc(x)
         F.relu_(x)
+        x = self.fc(x)
         x.relu_()
         return x
 

@@ -73,7 +73,9 @@ RULE = Rule("RLU202", "double-activation", Severity.WARNING, Net, yields_to=("RL
 
 BETWEEN = frozenset({"identity", "cast", "view", "flatten", "squeeze", "unsqueeze"})
 SQUASHES = frozenset({"sigmoid", "tanh"})
-TWICE = frozenset({"softmax", "log_softmax", "gelu", "silu", "elu", "selu", "leaky_relu", "prelu", "mish", "hardswish"})
+TWICE = frozenset(
+    {"softmax", "log_softmax", "gelu", "silu", "elu", "selu", "leaky_relu", "prelu", "mish", "hardswish"}
+)
 MIXED = frozenset({("sigmoid", "softmax"), ("softmax", "sigmoid"), ("softmax", "log_softmax")})
 
 

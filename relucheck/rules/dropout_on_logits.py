@@ -112,7 +112,8 @@ def _finding(net: Net, node: Node, before: str, more: list[Related | None]) -> F
     fix = None if stands is None else Fix("Remove the dropout", Safety.UNSAFE, (Drop(stands),))
     return RULE.at(
         stands,
-        f"{call_text(net, node)} drops scores right before {before}: a dropped score becomes 0, which is no neutral value",
+        f"{call_text(net, node)} drops scores right before {before}: "
+        "a dropped score becomes 0, which is no neutral value",
         help="put the dropout in front of the last layer",
         related=[*evidence(net, node), *more],
         subjects=subjects(net, node),

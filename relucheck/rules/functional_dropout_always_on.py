@@ -109,6 +109,4 @@ def _always_on(node: Node) -> bool:
 def _fix(node: Node) -> Fix | None:
     if node.span is None:
         return None
-    return Fix(
-        "Follow the module's mode", Safety.SAFE, (SetArg(node.span, "training", "self.training"),)
-    )
+    return Fix("Follow the module's mode", Safety.SAFE, (SetArg(node.span, "training", "self.training"),))

@@ -88,7 +88,9 @@ from relucheck.rules._walk import call_text, evidence, place, subjects
 RULE = Rule("RLU501", "inplace-overwrites", Severity.ERROR, Net)
 
 # What autograd saves (torch.autograd derivatives.yaml): these need the value of the input they read.
-NEEDS_INPUT = frozenset({"mul", "div", "matmul", "linear", "conv", "conv_transpose", "pow", "log", "sin", "abs", "silu", "gelu"})
+NEEDS_INPUT = frozenset(
+    {"mul", "div", "matmul", "linear", "conv", "conv_transpose", "pow", "log", "sin", "abs", "silu", "gelu"}
+)
 # ... and these need their own output, so it must not be overwritten.
 NEEDS_OUTPUT = frozenset({"sigmoid", "tanh", "softmax", "log_softmax", "exp", "sqrt"})
 
@@ -146,7 +148,7 @@ def _is_alternative(reader: Node, node: Node) -> bool:
 def _needs(net: Net, reader: Node, holder: Node) -> bool:
     """Whether gradients flow through a reader at all: a product of two values, or a learned layer."""
     if reader.kind is Kind.AFFINE:
-        return reader.layer is not None and not holder.kind is Kind.SOURCE
+        return reader.layer is not None and holder.kind is not Kind.SOURCE
     others = [n for n in net.inputs(reader) if n.id != holder.id]
     if reader.op in ("mul", "div", "matmul"):
         return any(n.kind not in (Kind.SOURCE, Kind.UNKNOWN, Kind.JOIN) for n in others)

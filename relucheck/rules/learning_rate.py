@@ -89,7 +89,11 @@ def _judge(net: Net, optimiser: Optimiser, rate: float, rectified: list[Node]) -
         ratio = rate * math.sqrt(3 * fan_in)
         if ratio <= RATIO and not (fan_in == 0 and rate > ADAM_RATE):
             return
-        share = f": the first step changes weights of fan-in {fan_in} by {ratio:.0%} of their size" if fan_in else ""
+        share = (
+            f": the first step changes weights of fan-in {fan_in} by {ratio:.0%} of their size"
+            if fan_in
+            else ""
+        )
         message = f"{optimiser.kind} with lr={rate:g} kills ReLU units{share}"
     elif optimiser.kind == "SGD" and rate > SGD_RATE:
         message = f"SGD with lr={rate:g} kills ReLU units or diverges"
@@ -97,7 +101,10 @@ def _judge(net: Net, optimiser: Optimiser, rate: float, rectified: list[Node]) -
         return
     severity = Severity.WARNING if rate > 1 else Severity.ADVICE
     yield RULE.at(
-        optimiser.span, message, severity=severity, help="use a smaller rate (1e-3 for Adam), or warm it up by a scheduler"
+        optimiser.span,
+        message,
+        severity=severity,
+        help="use a smaller rate (1e-3 for Adam), or warm it up by a scheduler",
     )
 
 

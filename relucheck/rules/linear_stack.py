@@ -89,7 +89,22 @@ from relucheck.rules._walk import call_text, is_named, place, subjects, width_in
 
 RULE = Rule("RLU201", "linear-stack", Severity.WARNING, Net, yields_to=("RLU204", "RLU205", "RLU404"))
 
-STEPS = frozenset("batch_norm dropout feature_dropout identity cast clone flatten view squeeze unsqueeze pad avg_pool".split())
+STEPS = frozenset(
+    [
+        "batch_norm",
+        "dropout",
+        "feature_dropout",
+        "identity",
+        "cast",
+        "clone",
+        "flatten",
+        "view",
+        "squeeze",
+        "unsqueeze",
+        "pad",
+        "avg_pool",
+    ]
+)
 RESHAPES = frozenset({"view", "flatten", "unflatten", "squeeze", "unsqueeze"})
 LOW_RANK = ("rank", "lora", "bottleneck", "latent", "code", "squeeze", "reduc", "compress", "factor")
 
@@ -138,7 +153,12 @@ def _between(net: Net, first: Node, second: Node) -> list[Node]:
 
 
 def _is_stack(net: Net, first: Node, second: Node) -> bool:
-    if first.op != second.op or first.op == "conv_transpose" or len(first.inputs) > 1 or len(second.inputs) > 1:
+    if (
+        first.op != second.op
+        or first.op == "conv_transpose"
+        or len(first.inputs) > 1
+        or len(second.inputs) > 1
+    ):
         return False
     if first.layer is not None and first.layer == second.layer:
         return False  # one set of weights applied twice
@@ -188,14 +208,20 @@ def _is_lazy(width: Arg) -> bool:
 
 def _may_be_judged(middle: Arg) -> bool:
     """Whether a width that does not compare is named like an ordinary one."""
-    return middle is not None and middle is not UNKNOWN and not any(word in str(middle).lower() for word in LOW_RANK)
+    return (
+        middle is not None
+        and middle is not UNKNOWN
+        and not any(word in str(middle).lower() for word in LOW_RANK)
+    )
 
 
 # -- Conv ---------------------------------------------------------------------------------------
 
 
 def _is_conv_stack(net: Net, first: Node, second: Node, steps: list[Node]) -> bool:
-    if any(step.op in ("flatten", "view") for step in steps) or len(_spatial(net, first)) != len(_spatial(net, second)):
+    if any(step.op in ("flatten", "view") for step in steps) or len(_spatial(net, first)) != len(
+        _spatial(net, second)
+    ):
         return False
     if not (_is_plain(net, first) and _is_plain(net, second)):
         return False

@@ -67,7 +67,8 @@ class Highway(nn.Module):
 
 ## References
 
-- Lu, Shin, Su, Karniadakis, "Dying ReLU and Initialization", 2020: units whose bias outweighs their input are born dead.
+- Lu, Shin, Su, Karniadakis, "Dying ReLU and Initialization", 2020: units whose bias outweighs their input are
+  born dead.
 """
 
 from __future__ import annotations

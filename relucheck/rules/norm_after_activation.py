@@ -64,7 +64,8 @@ y = net(x)
 
 ## References
 
-- Ioffe, Szegedy, "Batch Normalization", 2015, section 3.2: the transform is added "immediately before the nonlinearity".
+- Ioffe, Szegedy, "Batch Normalization", 2015, section 3.2: the transform is added "immediately before the
+  nonlinearity".
 """
 
 from __future__ import annotations

@@ -69,7 +69,12 @@ def check(net: Net) -> Iterator[Finding]:
     for layer in net.layers:
         eps = layer.args.get("eps")
         position = layer.explicit.get("eps")
-        if layer.info.kind is Kind.NORM and position is not None and isinstance(eps, float | int) and eps > LARGE:
+        if (
+            layer.info.kind is Kind.NORM
+            and position is not None
+            and isinstance(eps, float | int)
+            and eps > LARGE
+        ):
             yield RULE.at(
                 layer.made,
                 f"{layer.spelling}(..., {eps:g}): the second argument is eps, not momentum; "

@@ -47,7 +47,8 @@ optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3)
 
 ## References
 
-- He, Zhang, Ren, Sun, "Delving Deep into Rectifiers", 2015, section 2.1: "we do not use weight decay when updating a_i".
+- He, Zhang, Ren, Sun, "Delving Deep into Rectifiers", 2015, section 2.1: "we do not use weight decay when
+  updating a_i".
 - PyTorch documentation, `torch.nn.PReLU`: "weight decay should not be used when learning a for good performance".
 """
 

@@ -162,7 +162,9 @@ def _rectifies_layer(net: Net, node: Node, kinds: tuple[Kind, ...]) -> bool:
 
 def _rectifies_linear(net: Net, node: Node) -> bool:
     """For regression only a final Linear counts: images and depth maps are non-negative by nature."""
-    return _rectifies_layer(net, node, (Kind.AFFINE,)) and all(n.op == "linear" for n in input_origins(net, node))
+    return _rectifies_layer(net, node, (Kind.AFFINE,)) and all(
+        n.op == "linear" for n in input_origins(net, node)
+    )
 
 
 def _goes_on(net: Net, node: Node) -> bool:
@@ -196,7 +198,9 @@ def _at_root(net: Net, output: Output, judged: set[int]) -> Iterator[Finding]:
     if sum(1 for other in net.outputs if other.span == output.span and other.owner == output.owner) > 1:
         return  # one of several results: a density, a mask, a feature
     sources = origins(net, net.nodes[output.node])
-    if any(source.id in judged for source in sources) or not all_are(sources, lambda n: _ends_network(net, n)):
+    if any(source.id in judged for source in sources) or not all_are(
+        sources, lambda n: _ends_network(net, n)
+    ):
         return
     for source in sources:
         effect = "negative predictions become 0 and get no gradient, so they cannot be learned"
@@ -205,7 +209,12 @@ def _at_root(net: Net, output: Output, judged: set[int]) -> Iterator[Finding]:
 
 def _ends_network(net: Net, node: Node) -> bool:
     """Whether a rectifier is the very end of a network of several layers, and nothing reads it."""
-    return _rectifies_linear(net, node) and not node.maybe and not _is_read(net, node) and _has_hidden_layer(net, node)
+    return (
+        _rectifies_linear(net, node)
+        and not node.maybe
+        and not _is_read(net, node)
+        and _has_hidden_layer(net, node)
+    )
 
 
 def _is_read(net: Net, node: Node) -> bool:
@@ -216,7 +225,9 @@ def _is_read(net: Net, node: Node) -> bool:
 def _has_hidden_layer(net: Net, node: Node) -> bool:
     """Whether the final Linear follows an activation: one layer alone is a block, not a network."""
     last = input_origins(net, node)
-    return any(n.kind is Kind.ACTIVATION or n.kind is Kind.DROPOUT for f in last for n in input_origins(net, f))
+    return any(
+        n.kind is Kind.ACTIVATION or n.kind is Kind.DROPOUT for f in last for n in input_origins(net, f)
+    )
 
 
 # -- the finding --------------------------------------------------------------------------------

@@ -82,7 +82,11 @@ def check(net: Net) -> Iterator[Finding]:
     """Report torch's recurrent layers with ReLU, and hand-written cells."""
     tamed = {init.layer for init in net.inits if init.function in ISOMETRIES}
     for layer in net.layers:
-        if layer.op in ("rnn", "rnn_cell") and layer.args.get("nonlinearity") == "relu" and layer.id not in tamed:
+        if (
+            layer.op in ("rnn", "rnn_cell")
+            and layer.args.get("nonlinearity") == "relu"
+            and layer.id not in tamed
+        ):
             yield _of_layer(layer)
     for node in net.nodes:
         if node.op == "relu":

@@ -79,7 +79,20 @@ RULE = Rule("RLU206", "saturating-hidden", Severity.WARNING, Net)
 
 HIDDEN = 3  # from three layers on, a sigmoid network with default initialisation fails to train (theory, section 2)
 NARROW = 64
-BETWEEN = frozenset("dropout feature_dropout identity cast view flatten squeeze unsqueeze avg_pool max_pool".split())
+BETWEEN = frozenset(
+    [
+        "dropout",
+        "feature_dropout",
+        "identity",
+        "cast",
+        "view",
+        "flatten",
+        "squeeze",
+        "unsqueeze",
+        "avg_pool",
+        "max_pool",
+    ]
+)
 CLASSES = (Domain.LOGITS, Domain.BINARY_LOGITS, Domain.LOG_PROBABILITY, Domain.PROBABILITY)
 
 
@@ -145,6 +158,8 @@ def _finding(net: Net, chain: list[Node]) -> Finding:
 
 def _is_function_fit(net: Net, hidden: list[Node]) -> bool:
     """Whether the layers are narrow and no loss on classes is in sight: a PINN or the like."""
-    widths = [width_out(net, net.inputs(node)[0]) for node in hidden if net.inputs(node)[0].kind is Kind.AFFINE]
+    widths = [
+        width_out(net, net.inputs(node)[0]) for node in hidden if net.inputs(node)[0].kind is Kind.AFFINE
+    ]
     narrow = all(isinstance(width, int) and width <= NARROW for width in widths)
     return narrow and not any(loss.info.domain in CLASSES for loss in losses(net))

@@ -77,7 +77,9 @@ def check(net: Net) -> Iterator[Finding]:
             yield from _judge(node.op, node.args, set(node.explicit), node.span, node.spelling)
 
 
-def _judge(op: str, args: Mapping[str, Arg], explicit: set[str], at: Span | None, name: str) -> Iterator[Finding]:
+def _judge(
+    op: str, args: Mapping[str, Arg], explicit: set[str], at: Span | None, name: str
+) -> Iterator[Finding]:
     problem = _problem(op, args, explicit)
     if problem:
         yield RULE.at(at, f"{name}: {problem[0]}", help=problem[1])
@@ -98,7 +100,13 @@ def _problem(op: str, args: Mapping[str, Arg], explicit: set[str]) -> tuple[str,
 def _slope(slope: float | None) -> tuple[str, str] | None:
     if slope is None or 0 <= slope < 1:
         return None
-    effect = "it is the identity" if slope == 1 else "it amplifies" if slope > 1 else "it folds negative values over"
+    effect = (
+        "it is the identity"
+        if slope == 1
+        else "it amplifies"
+        if slope > 1
+        else "it folds negative values over"
+    )
     return (f"negative_slope={slope:g}: {effect}", "use a slope between 0 and 1, such as 0.01 or 0.2")
 
 

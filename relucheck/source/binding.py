@@ -75,7 +75,9 @@ def bind(spelling: Spelling, arguments: Arguments) -> Bound:
         plain = name.lstrip("*")
         if plain not in values and default is not REQUIRED:
             values[plain] = UNK if arguments.open else from_arg(default)
-    values |= {name: from_arg(value) for name, value in spelling.fixed if not isinstance(value, type(REQUIRED))}
+    values |= {
+        name: from_arg(value) for name, value in spelling.fixed if not isinstance(value, type(REQUIRED))
+    }
     return Bound(values, explicit)
 
 

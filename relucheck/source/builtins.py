@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from relucheck.source.binding import Arguments
 from relucheck.source.iteration import MAX_RANGE, ROUNDS, get_item, iterate, length
+from relucheck.source.layers import layer_class
 from relucheck.source.machine import Machine, tensors_in
 from relucheck.source.objects import class_attribute, set_attribute
 from relucheck.source.tensors import call_function, spelling_of
@@ -17,6 +18,7 @@ from relucheck.source.values import (
     Class,
     Const,
     External,
+    Function,
     Instance,
     Item,
     LayerVal,
@@ -24,6 +26,7 @@ from relucheck.source.values import (
     Num,
     OneOf,
     Partial,
+    Plain,
     Seq,
     Tensor,
     Unk,
@@ -84,7 +87,7 @@ def _sequence(kind: str) -> Handler:
 
 
 def _dict(m: Machine, a: Arguments) -> Value:
-    items: dict[object, Value] = {}
+    items: dict[Plain, Value] = {}
     exact = not a.open
     for value in a.args[:1]:
         if isinstance(value, Mapping):
@@ -93,11 +96,11 @@ def _dict(m: Machine, a: Arguments) -> Value:
         else:
             rows, all_rows = iterate(m, value)
             exact = exact and all_rows and _add_pairs(items, rows)
-    items |= dict(a.kwargs)
-    return mapping(items, exact)  # type: ignore[arg-type]
+    items.update(a.kwargs)
+    return mapping(items, exact)
 
 
-def _add_pairs(items: dict[object, Value], rows: tuple[Value, ...]) -> bool:
+def _add_pairs(items: dict[Plain, Value], rows: tuple[Value, ...]) -> bool:
     complete = True
     for row in rows:
         if isinstance(row, Seq) and len(row.items) == 2 and isinstance(row.items[0], Const):
@@ -241,10 +244,18 @@ def _plain_is(value: Value, name: str | None) -> bool | None:
         return name == "dict"
     if isinstance(value, Tensor):
         certain = value.node.op not in ("unknown", "input", "part")
-        return (True if name == "torch.Tensor" else False) if certain else (True if name == "torch.Tensor" else None)
+        return (name == "torch.Tensor") if certain else (True if name == "torch.Tensor" else None)
+    if name == "type":
+        return _is_class(value)
     if isinstance(value, Class | External | Partial):
         return None if name != "str" else False
     return None
+
+
+def _is_class(value: Value) -> bool | None:
+    if isinstance(value, Class) or (isinstance(value, External) and layer_class(value.name) is not None):
+        return True
+    return False if isinstance(value, Partial | Function) else None
 
 
 def _hasattr(m: Machine, a: Arguments) -> Value:
@@ -478,7 +489,9 @@ def _lookup(m: Machine, table: Mapping, name: str, key: Value, default: Value | 
 
 
 def _update(m: Machine, table: Mapping, other: Value, a: Arguments) -> None:
-    items = {**table.items, **(other.items if isinstance(other, Mapping) else {}), **dict(a.kwargs)}
+    items = dict(table.items)
+    items.update(other.items if isinstance(other, Mapping) else {})
+    items.update(a.kwargs)
     m.heap.store(table.state, "items", items)
     if a.args and not (isinstance(other, Mapping) and other.exact):
         m.heap.store(table.state, "exact", False)
@@ -493,7 +506,22 @@ def put_item(m: Machine, table: Mapping, key: Value, value: Value) -> None:
         m.heap.store(table.state, "exact", False)
 
 
-_TEXT = frozenset("lower upper strip lstrip rstrip split replace startswith endswith join title capitalize".split())
+_TEXT = frozenset(
+    [
+        "lower",
+        "upper",
+        "strip",
+        "lstrip",
+        "rstrip",
+        "split",
+        "replace",
+        "startswith",
+        "endswith",
+        "join",
+        "title",
+        "capitalize",
+    ]
+)
 
 
 def text_method(m: Machine, text: str, name: str, a: Arguments) -> Value:

@@ -90,7 +90,11 @@ def _call_one_of(m: Machine, callee: OneOf, arguments: Arguments) -> Value:
         results.append(m.call(m, choice, arguments))
         return Flow.NORMAL
 
-    m.branch([lambda choice=choice: attempt(choice) for choice in choices])  # type: ignore[misc]
+    m.guessing += 1
+    try:
+        m.branch([lambda choice=choice: attempt(choice) for choice in choices])  # type: ignore[misc]
+    finally:
+        m.guessing -= 1
     return m.join(results) if results else UNK
 
 
@@ -161,9 +165,11 @@ def _backward(m: Machine, tensor: Tensor) -> Value:
     while node.op in ("add", "sub", "mul", "div", "neg", "mean", "sum") and len(node.inputs) == 1:
         node = node.inputs[0]
     place = m.here()
-    if node.args.get("rewrapped") is True and node.span is not None and place is not None:
-        if _comes_from_network(node):
-            m.tape.rewraps.append(Rewrap(node.span, node.spelling, place))
+    known = node.span is not None and place is not None
+    if known and node.args.get("rewrapped") is True and _comes_from_network(node):
+        assert node.span is not None
+        assert place is not None
+        m.tape.rewraps.append(Rewrap(node.span, node.spelling, place))
     return NONE
 
 
@@ -237,7 +243,9 @@ def _bind_parameters(m: Machine, function: Function, arguments: Arguments, frame
         names[spec.vararg.arg] = seq(arguments.args[len(positional) :], "tuple", not arguments.open)
     for parameter in spec.kwonlyargs:
         value = given.pop(parameter.arg, None)
-        names[parameter.arg] = value if value is not None else _default(m, function, parameter.arg, arguments.open)
+        names[parameter.arg] = (
+            value if value is not None else _default(m, function, parameter.arg, arguments.open)
+        )
     if spec.kwarg is not None:
         names[spec.kwarg.arg] = mapping(dict(given), not arguments.open)  # type: ignore[arg-type]
 

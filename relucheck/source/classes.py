@@ -52,7 +52,9 @@ class ClassFacts:
             doubted |= set(names[: calls.positional]) | calls.keywords
             if calls.starred:
                 doubted |= {*names, *keyword_only}
-        return tuple(n for n in [*names, *keyword_only] if n in doubted and default_of(init.node.args, n) is not None)
+        return tuple(
+            n for n in [*names, *keyword_only] if n in doubted and default_of(init.node.args, n) is not None
+        )
 
     def _calls_of(self, name: str) -> Iterator[Calls]:
         for scope in self._mentioning(name):
@@ -89,7 +91,13 @@ class ClassFacts:
         """The facts about each class of a file, where there are any."""
         for cls in scope.classes:
             facts = self._of_class(m, cls)
-            if facts.unread or facts.unread_parameters or facts.unregistered or facts.repeated or facts.made_in_forward:
+            if (
+                facts.unread
+                or facts.unread_parameters
+                or facts.unregistered
+                or facts.repeated
+                or facts.made_in_forward
+            ):
                 yield facts
         yield from _of_loose_code(m, scope)
 
@@ -225,7 +233,17 @@ def _foreign_reads(node: ast.AST) -> set[str]:
 
 
 _OPEN_READS = frozenset(
-    {"children", "named_children", "_modules", "__dict__", "modules", "named_modules", "state_dict", "getattr", "vars"}
+    {
+        "children",
+        "named_children",
+        "_modules",
+        "__dict__",
+        "modules",
+        "named_modules",
+        "state_dict",
+        "getattr",
+        "vars",
+    }
 )
 _INIT_LOOPS = frozenset({"modules", "named_modules"})
 
@@ -252,9 +270,28 @@ def _outside(tree: ast.Module, inside: set[int]) -> Iterator[ast.AST]:
 # -- parameters that nothing reads --------------------------------------------------------------
 
 _ACTIVATION_NAMES = frozenset(
-    "act activation act_layer act_fn act_func act_cls activation_fn activation_layer activation_func "
-    "activation_function nonlinearity non_linearity non_linear act_type act_name activ hidden_act "
-    "hidden_activation activation_type activation_name".split()
+    [
+        "act",
+        "activation",
+        "act_layer",
+        "act_fn",
+        "act_func",
+        "act_cls",
+        "activation_fn",
+        "activation_layer",
+        "activation_func",
+        "activation_function",
+        "nonlinearity",
+        "non_linearity",
+        "non_linear",
+        "act_type",
+        "act_name",
+        "activ",
+        "hidden_act",
+        "hidden_activation",
+        "activation_type",
+        "activation_name",
+    ]
 )
 _TELLING_DECORATORS = frozenset({"register_to_config", "auto_docstring", "store_args"})
 
@@ -331,9 +368,20 @@ def _of_loose_code(m: Machine, scope: ModuleScope) -> Iterator[ModuleClass]:
 def _made_in_forward(m: Machine, scope: ModuleScope) -> Iterator[Attribute]:
     seen: set[Span] = set()
     for layer in scope.tape.layers:
-        weighty = bool(layer.info.weights) or layer.info.kind in (Kind.DROPOUT, Kind.RECURRENT, Kind.ATTENTION)
+        weighty = bool(layer.info.weights) or layer.info.kind in (
+            Kind.DROPOUT,
+            Kind.RECURRENT,
+            Kind.ATTENTION,
+        )
         here = layer.made is not None and layer.made.path == scope.path
-        if layer.in_forward and layer.applied and not layer.stored and weighty and here and layer.made not in seen:
+        if (
+            layer.in_forward
+            and layer.applied
+            and not layer.stored
+            and weighty
+            and here
+            and layer.made not in seen
+        ):
             assert layer.made is not None
             seen.add(layer.made)
             yield Attribute("", layer.op, layer.made, layer.spelling)

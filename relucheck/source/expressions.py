@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 from relucheck.source.binding import Arguments
 from relucheck.source.builtins import BUILTINS, class_name
@@ -61,7 +61,7 @@ def evaluate(m: Machine, node: ast.expr, frame: Frame) -> Value:
 
 def _constant(_m: Machine, node: ast.Constant, _frame: Frame) -> Value:
     value = node.value
-    return UNK if value is ... else Const(cast(Plain, value))
+    return UNK if value is ... else Const(value)
 
 
 def _name(m: Machine, node: ast.Name, frame: Frame) -> Value:
@@ -90,7 +90,7 @@ def _attribute(m: Machine, node: ast.Attribute, frame: Frame) -> Value:
     return attribute(m, m.evaluate(m, node.value, frame), node.attr)
 
 
-def attribute(m: Machine, value: Value, name: str) -> Value:  # noqa: C901
+def attribute(m: Machine, value: Value, name: str) -> Value:
     """``value.name``."""
     if isinstance(value, Instance):
         return get_attribute(m, value, name)
@@ -115,7 +115,11 @@ def attribute(m: Machine, value: Value, name: str) -> Value:  # noqa: C901
 
 def _other_attribute(value: Value, name: str) -> Value:
     if isinstance(value, ParamOf):
-        return value if name in ("data", "T") else (UNK if name in ("shape", "device", "dtype", "grad") else Native(name, value))
+        return (
+            value
+            if name in ("data", "T")
+            else (UNK if name in ("shape", "device", "dtype", "grad") else Native(name, value))
+        )
     if isinstance(value, Seq | Mapping | Item) or (isinstance(value, Const) and isinstance(value.value, str)):
         return Native(name, value)
     if isinstance(value, OptimiserVal):
@@ -207,12 +211,16 @@ def _getattr(m: Machine, arguments: Arguments) -> Value:
         return UNK
     owner, name = arguments.args[0], arguments.args[1]
     if isinstance(name, OneOf):
-        return m.join([_getattr(m, Arguments((owner, choice, *arguments.args[2:]))) for choice in name.values])
+        return m.join(
+            [_getattr(m, Arguments((owner, choice, *arguments.args[2:]))) for choice in name.values]
+        )
     if not isinstance(name, Const) or not isinstance(name.value, str):
         return UNK
     default = arguments.args[2] if len(arguments.args) > 2 else None
     if isinstance(owner, Instance) and default is not None and not owner.opaque:
-        known = name.value in owner.attrs or (owner.cls is not None and owner.cls.find(name.value) is not None)
+        known = name.value in owner.attrs or (
+            owner.cls is not None and owner.cls.find(name.value) is not None
+        )
         return attribute(m, owner, name.value) if known else default
     found = attribute(m, owner, name.value)
     return one_of([found, default]) if default is not None and not isinstance(owner, External) else found
@@ -370,7 +378,9 @@ def _dict_comprehension(m: Machine, node: ast.DictComp, frame: Frame) -> Value:
     return mapping(items, exact and not rest, tuple(rest))
 
 
-def _generate(m: Machine, generators: list[ast.comprehension], frame: Frame, collect: Callable[[], None]) -> bool:
+def _generate(
+    m: Machine, generators: list[ast.comprehension], frame: Frame, collect: Callable[[], None]
+) -> bool:
     """Run the loops of a comprehension; False where the number of rounds is not known."""
     if not generators:
         collect()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 
@@ -65,8 +66,21 @@ def call_external(m: Machine, name: str, arguments: Arguments) -> Value:
 
 
 _WRAPPERS = frozenset(
-    "DataParallel DistributedDataParallel FullyShardedDataParallel compile script weight_norm spectral_norm "
-    "parametrize convert_sync_batchnorm trace disable checkpoint_wrapper prepare_model".split()
+    [
+        "DataParallel",
+        "DistributedDataParallel",
+        "FullyShardedDataParallel",
+        "compile",
+        "script",
+        "weight_norm",
+        "spectral_norm",
+        "parametrize",
+        "convert_sync_batchnorm",
+        "trace",
+        "disable",
+        "checkpoint_wrapper",
+        "prepare_model",
+    ]
 )
 
 
@@ -105,7 +119,9 @@ def _tensor(m: Machine, a: Arguments) -> Value:
     data = a.get(0, "data") or UNK
     source = data.source if isinstance(data, Item) else (data.node if isinstance(data, Tensor) else None)
     if source is not None and a.keyword("requires_grad") == TRUE:
-        return m.node("detach", source, args={"rewrapped": True}, spelling="torch.tensor(..., requires_grad=True)")
+        return m.node(
+            "detach", source, args={"rewrapped": True}, spelling="torch.tensor(..., requires_grad=True)"
+        )
     value = to_arg(data)
     if isinstance(data, Const):
         return m.node("constant", args={"value": value}, spelling="tensor", shape=())
@@ -125,7 +141,9 @@ def _variable(m: Machine, a: Arguments) -> Value:
     """``Variable(x)`` is x; of detached data with requires_grad it starts a new graph."""
     data = a.get(0, "data") or UNK
     if isinstance(data, Tensor) and data.node.op == "detach" and a.keyword("requires_grad") == TRUE:
-        return m.node("detach", data.node, args={"rewrapped": True}, spelling="Variable(..., requires_grad=True)")
+        return m.node(
+            "detach", data.node, args={"rewrapped": True}, spelling="Variable(..., requires_grad=True)"
+        )
     return data
 
 
@@ -201,7 +219,7 @@ def _chain(m: Machine, a: Arguments) -> Value:
 
 def _pairwise(m: Machine, a: Arguments) -> Value:
     items, exact = iterate(m, a.args[0] if a.args else UNK)
-    return seq([seq(pair, "tuple") for pair in zip(items, items[1:], strict=False)], "list", exact)
+    return seq([seq(pair, "tuple") for pair in itertools.pairwise(items)], "list", exact)
 
 
 def _reduce(m: Machine, a: Arguments) -> Value:

@@ -150,14 +150,14 @@ def _at(row: Seq, at: int) -> Value:
 
 
 def _slice(row: Seq, key: Seq) -> Value:
-    bounds = [v.value if isinstance(v, Const) else "?" for v in key.items]
-    if any(not isinstance(b, int | None) for b in bounds):
+    bounds = [v.value for v in key.items if isinstance(v, Const) and isinstance(v.value, int | None)]
+    if len(bounds) != len(key.items):
         return seq(row.items, row.kind, False)
-    if row.exact:
-        return seq(row.items[slice(*bounds)], row.kind)  # type: ignore[misc]
-    if bounds in ([None, None, None], [None, -1, None], [1, None, None], [None, None, -1]):
-        return seq(row.items[slice(*bounds)], row.kind, False)  # type: ignore[misc]
-    return seq(row.items, row.kind, False)
+    start, stop, step = bounds
+    simple = bounds in ([None, None, None], [None, -1, None], [1, None, None], [None, None, -1])
+    if step == 0 or not (row.exact or simple):
+        return seq(row.items, row.kind, False)
+    return seq(row.items[start:stop:step], row.kind, row.exact)
 
 
 def _mapping_item(m: Machine, table: Mapping, key: Value) -> Value:
@@ -196,5 +196,3 @@ def named_parameters(owner: Value) -> tuple[Value, ...]:
                 full = f"{path}.{name}" if path else name
                 found.append(seq([Const(full), ParamOf(value.layer, name)], "tuple"))
     return tuple(found)
-
-

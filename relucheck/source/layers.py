@@ -50,7 +50,9 @@ def make(m: Machine, cls: str, arguments: Arguments) -> Value:
 def misused(spelling: Spelling, arguments: Arguments) -> bool:
     """Whether an activation class is called with a tensor."""
     first = arguments.args[0] if arguments.args else None
-    return OPS[spelling.op].kind is Kind.ACTIVATION and isinstance(first, Tensor) and first.node.op != "constant"
+    return (
+        OPS[spelling.op].kind is Kind.ACTIVATION and isinstance(first, Tensor) and first.node.op != "constant"
+    )
 
 
 def _misused(m: Machine, spelling: Spelling, arguments: Arguments, cls: str) -> Value:
@@ -58,7 +60,7 @@ def _misused(m: Machine, spelling: Spelling, arguments: Arguments, cls: str) -> 
     node = m.input_of(arguments.args[0])
     shape, batch = shape_after(spelling.op, node, {})
     return m.node(
-        spelling.op, node, spelling=f"nn.{cls}", misused=True, shape=shape, batch_first=batch
+        spelling.op, node, spelling=f"nn.{cls}", misused=m.guessing == 0, shape=shape, batch_first=batch
     )
 
 
@@ -68,7 +70,8 @@ def apply_layer(m: Machine, layer: LayerDraft, arguments: Arguments) -> Value:
     info = layer.info
     if info.kind is Kind.LOSS:
         bound = Bound(
-            {k: v for k, v in zip(("input", "target"), arguments.args, strict=False)} | dict(arguments.kwargs), {}
+            dict(zip(("input", "target"), arguments.args, strict=False)) | dict(arguments.kwargs),
+            {},
         )
         return _with_layer(m, layer, apply_loss(m, layer.op, bound, layer.spelling))
     inputs = [m.input_of(v) for v in arguments.args[:1]] or [m.input_of(v) for _, v in arguments.kwargs[:1]]
@@ -125,7 +128,22 @@ _APPLY: dict[str, Callable[[Machine, LayerDraft, list[NodeDraft]], Value]] = {
 }
 
 _FLUENT = frozenset(
-    "to cuda cpu float double half bfloat16 train eval requires_grad_ share_memory type apply_ compile".split()
+    [
+        "to",
+        "cuda",
+        "cpu",
+        "float",
+        "double",
+        "half",
+        "bfloat16",
+        "train",
+        "eval",
+        "requires_grad_",
+        "share_memory",
+        "type",
+        "apply_",
+        "compile",
+    ]
 )
 
 
@@ -135,7 +153,14 @@ def layer_attribute(m: Machine, layer: LayerDraft, name: str) -> Value:
         return from_arg(layer.args[name])
     if name.startswith(("weight", "bias")):
         return Const(None) if layer.args.get("bias") is False and name == "bias" else ParamOf(layer, name)
-    if name in _FLUENT or name in ("parameters", "named_parameters", "apply", "forward", "__call__", "state_dict"):
+    if name in _FLUENT or name in (
+        "parameters",
+        "named_parameters",
+        "apply",
+        "forward",
+        "__call__",
+        "state_dict",
+    ):
         return Native(name, LayerVal(layer))
     if name == "__class__":
         return Native("class of", LayerVal(layer))
@@ -194,9 +219,7 @@ def record_init(m: Machine, target: ParamOf, function: str, bound: Bound) -> Non
     """Record that a parameter of a layer is initialised."""
     args = bound.args(frozenset({"tensor"}))
     m.tape.inits.append(
-        InitDraft(
-            target.layer, target.name, function, args, frozenset(bound.explicit), m.here(), m.maybe > 0
-        )
+        InitDraft(target.layer, target.name, function, args, frozenset(bound.explicit), m.here(), m.maybe > 0)
     )
 
 

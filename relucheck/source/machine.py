@@ -46,7 +46,7 @@ MAX_NODES = 6_000
 Thunk = Callable[[], str]
 
 
-class Exhausted(Exception):
+class Exhausted(Exception):  # noqa: N818 (it is no error)
     """The run has used up its budget; what is recorded so far stays."""
 
 
@@ -57,7 +57,7 @@ class Machine:
     functions of the interpreter; they are handed in, so that its rooms need not import each other.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 (the functions of the interpreter)
         self,
         evaluate: Callable[[Machine, ast.expr, Frame], Value],
         execute: Callable[[Machine, list[ast.stmt], Frame], str],
@@ -81,6 +81,7 @@ class Machine:
         self.depth = 0
         self.maybe = 0
         self.mode_tests = 0
+        self.guessing = 0
         self.sites: list[Span] = []
         self.scope_path: list[str] = []
         self.forwards: list[Instance] = []
@@ -304,7 +305,7 @@ class Machine:
             return self._join_items([v for v in present if isinstance(v, tuple)], op)
         if isinstance(first, dict):
             return self._join_dicts([v for v in present if isinstance(v, dict)], op)
-        return self.join([v for v in present], op)  # type: ignore[misc]
+        return self.join(present, op)  # type: ignore[arg-type]
 
     def _join_items(self, rows: list[tuple[Value, ...]], op: str) -> tuple[Value, ...]:
         longest = max(rows, key=len)

@@ -93,11 +93,18 @@ def _add_module(m: Machine, receiver: Value, a: Arguments) -> Value:
         set_attribute(m, receiver, name.value, module)
     else:  # registered under a name that is not known
         set_attribute(m, receiver, f"?{len(receiver.attrs)}", module)
-    if receiver.container in ("Sequential", "ModuleList"):
+    if receiver.container == "ModuleList":
         _extend(m, receiver, (module,), True)
+    elif receiver.container == "Sequential" and not holds(receiver, module):
+        _extend(m, receiver, (module,), True)  # not known to be a module, but surely an element
     elif receiver.container == "ModuleDict" and isinstance(name, Const):
         _put_named(m, receiver, name, module)
     return NONE
+
+
+def holds(receiver: Instance, module: Value) -> bool:
+    """Whether a container has a value among its elements."""
+    return any(item is module for _, item in container_items(receiver))
 
 
 def _put_named(m: Machine, receiver: Instance, name: Const, module: Value) -> None:
@@ -127,7 +134,10 @@ def _insert(m: Machine, receiver: Value, a: Arguments) -> Value:
         at = a.args[0]
         items = list(row.items)
         known = isinstance(at, Const) and isinstance(at.value, int)
-        items.insert(at.value if known and isinstance(at, Const) and isinstance(at.value, int) else len(items), a.args[1])
+        items.insert(
+            at.value if known and isinstance(at, Const) and isinstance(at.value, int) else len(items),
+            a.args[1],
+        )
         adopt(m, a.args[1], "?")
         m.heap.store(receiver.attrs, "_items", seq(items, "list", row.exact and known))
     return NONE
@@ -185,7 +195,22 @@ def _forward(m: Machine, receiver: Value, a: Arguments) -> Value:
 
 _HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(
-        "to cuda cpu float double half bfloat16 train eval requires_grad_ share_memory type compile".split(), _itself
+        [
+            "to",
+            "cuda",
+            "cpu",
+            "float",
+            "double",
+            "half",
+            "bfloat16",
+            "train",
+            "eval",
+            "requires_grad_",
+            "share_memory",
+            "type",
+            "compile",
+        ],
+        _itself,
     ),
     "apply": _apply,
     "parameters": _parameters,

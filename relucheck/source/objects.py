@@ -106,7 +106,9 @@ def instantiate(m: Machine, cls: Class, arguments: Arguments) -> Value:
 
 
 def _is_function_class(cls: Class) -> bool:
-    return any("autograd" in name or name.rpartition(".")[2] in ("Enum", "NamedTuple") for name in cls.outside())
+    return any(
+        "autograd" in name or name.rpartition(".")[2] in ("Enum", "NamedTuple") for name in cls.outside()
+    )
 
 
 def _is_dataclass(cls: Class) -> bool:
@@ -159,11 +161,11 @@ def _fill_row(m: Machine, instance: Instance, arguments: Arguments) -> None:
     if len(values) == 1 and isinstance(values[0], Mapping):
         for key, value in values[0].items.items():
             m.heap.store(instance.attrs, key, value)
-        values, exact = tuple(values[0].items.values()), values[0].exact
+        exact = values[0].exact
+        values = tuple(values[0].items.values())
     elif instance.container == "ModuleList" and values:
         first = values[0]
-        known = isinstance(first, Seq)
-        values, exact = (first.items, first.exact) if isinstance(first, Seq) else ((UNK,), known)
+        values, exact = (first.items, first.exact) if isinstance(first, Seq) else ((UNK,), False)
     _name_all(m, {str(i): v for i, v in enumerate(values)})
     m.heap.store(instance.attrs, "_items", seq(values, "list", exact))
 
@@ -215,8 +217,9 @@ def container_items(instance: Instance) -> list[tuple[str, Value]]:
 
 def get_attribute(m: Machine, instance: Instance, name: str) -> Value:
     """``instance.name``."""
-    if name in instance.attrs:
-        return instance.attrs[name]
+    own: Value | None = instance.attrs.get(name)
+    if own is not None:
+        return own
     if instance.cls is not None:
         found = instance.cls.find(name)
         if found is not None:
@@ -236,11 +239,56 @@ def get_attribute(m: Machine, instance: Instance, name: str) -> Value:
 
 
 NATIVE_METHODS = frozenset(
-    "to cuda cpu float double half bfloat16 train eval requires_grad_ apply parameters named_parameters modules "
-    "named_modules children named_children state_dict load_state_dict register_buffer register_parameter add_module "
-    "register_module zero_grad __call__ forward get_submodule save_hyperparameters log log_dict buffers "
-    "register_forward_hook post_init init_weights share_memory type compile append extend insert items keys values "
-    "__len__ __iter__ __getitem__ update _modules".split()
+    [
+        "to",
+        "cuda",
+        "cpu",
+        "float",
+        "double",
+        "half",
+        "bfloat16",
+        "train",
+        "eval",
+        "requires_grad_",
+        "apply",
+        "parameters",
+        "named_parameters",
+        "modules",
+        "named_modules",
+        "children",
+        "named_children",
+        "state_dict",
+        "load_state_dict",
+        "register_buffer",
+        "register_parameter",
+        "add_module",
+        "register_module",
+        "zero_grad",
+        "__call__",
+        "forward",
+        "get_submodule",
+        "save_hyperparameters",
+        "log",
+        "log_dict",
+        "buffers",
+        "register_forward_hook",
+        "post_init",
+        "init_weights",
+        "share_memory",
+        "type",
+        "compile",
+        "append",
+        "extend",
+        "insert",
+        "items",
+        "keys",
+        "values",
+        "__len__",
+        "__iter__",
+        "__getitem__",
+        "update",
+        "_modules",
+    ]
 )
 
 
@@ -273,7 +321,9 @@ def class_attribute(m: Machine, cls: Class, name: str) -> Value:
 def super_attribute(m: Machine, value: Super, name: str) -> Value:
     """``super().name``: the next definition along the receiver's bases."""
     receiver = value.receiver
-    order = receiver.cls.mro() if isinstance(receiver, Instance) and receiver.cls is not None else value.cls.mro()
+    order = (
+        receiver.cls.mro() if isinstance(receiver, Instance) and receiver.cls is not None else value.cls.mro()
+    )
     after = order[order.index(value.cls) + 1 :] if value.cls in order else ()
     for cls in after:
         if name in cls.attrs:
@@ -291,12 +341,27 @@ def set_attribute(m: Machine, target: Value, name: str, value: Value, at: ast.AS
         adopt(m, value, name)
         if target.is_module:
             _note_contained(m, value)
+        if target.container == "Sequential" and any(_is_registered(v) for v in alternatives(value)):
+            put_in_order(m, target, name, value)
         m.heap.store(target.attrs, name, value)
         _own(target, value)
     elif isinstance(target, Class):
         m.heap.store(target.attrs, name, value)
     elif isinstance(target, LayerVal) and name == "weight":
         target.layer.args["tied_weight"] = True
+
+
+def put_in_order(m: Machine, target: Instance, name: str, value: Value) -> None:
+    """An attribute of a Sequential is one of its elements; assigning it again replaces the element."""
+    row = target.attrs.get("_items")
+    if not isinstance(row, Seq):
+        return
+    old = target.attrs.get(name)
+    if old is not None and any(item is old for item in row.items):
+        items = tuple(value if item is old else item for item in row.items)
+    else:
+        items = (*row.items, value)
+    m.heap.store(row.state, "items", items)
 
 
 def _note_contained(m: Machine, value: Value, depth: int = 4) -> None:
@@ -323,11 +388,7 @@ def _own(target: Instance, value: Value) -> None:
 
 def children_of(instance: Instance) -> list[tuple[str, Value]]:
     """The registered children of a module, by name."""
-    found = [
-        (k, v)
-        for k, v in instance.attrs.items()
-        if k not in ("_items", "_base") and _is_registered(v)
-    ]
+    found = [(k, v) for k, v in instance.attrs.items() if k not in ("_items", "_base") and _is_registered(v)]
     named = {id(v) for _, v in found}
     return found + [(k, v) for k, v in container_items(instance) if id(v) not in named and _is_registered(v)]
 

@@ -12,22 +12,22 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
-from relucheck.net import Symbol
+from relucheck.net import Arg, Symbol
 from relucheck.source.drafts import NodeDraft
 from relucheck.source.machine import Machine, to_arg
 from relucheck.source.shapes import broadcast
 from relucheck.source.values import (
     UNK,
     Const,
-    LayerVal,
     Instance,
+    LayerVal,
     Mapping,
     Num,
+    OneOf,
+    ParamOf,
     Seq,
     Tensor,
     Unk,
-    ParamOf,
-    OneOf,
     Value,
     alternatives,
     mapping,
@@ -178,24 +178,27 @@ def tensor_binary(m: Machine, op: str, left: Value, right: Value, inplace: bool 
     if written is not None:
         name, source, parts = written
         m.tape.forget(parts)
-        return m.node(name, source, spelling=_WRITTEN[name], shape=source.shape, batch_first=source.batch_first)
+        return m.node(
+            name, source, spelling=_WRITTEN[name], shape=source.shape, batch_first=source.batch_first
+        )
     if op == "matmul":
         return _matmul(m, a, b, left, right)
-    return _pointwise(m, op, a, b, left, right, inplace)
+    return _pointwise(m, op, (a, left), (b, right), inplace)
 
 
-def _pointwise(
-    m: Machine, op: str, a: Tensor | None, b: Tensor | None, left: Value, right: Value, inplace: bool
-) -> Value:
-    inputs = [t.node for t in (a, b) if t is not None]
-    args = {"inplace": True} if inplace else {}
-    if a is None or b is None:
-        other = left if a is None else right
-        args |= {"other": to_arg(other), "reversed": a is None}  # type: ignore[dict-item]
+Operand = tuple[Tensor | None, Value]
+
+
+def _pointwise(m: Machine, op: str, left: Operand, right: Operand, inplace: bool) -> Value:
+    inputs = [tensor.node for tensor, _ in (left, right) if tensor is not None]
+    args: dict[str, Arg] = {"inplace": True} if inplace else {}
+    if left[0] is None or right[0] is None:
+        other = left[1] if left[0] is None else right[1]
+        args |= {"other": to_arg(other), "reversed": left[0] is None}
         if isinstance(other, Unk) and not other.name:
             inputs.append(m.node("unknown").node)
     shape, batch = broadcast(inputs[0], inputs[1] if len(inputs) > 1 else None)
-    return m.node(op, *inputs, args=args, shape=shape, batch_first=batch)  # type: ignore[arg-type]
+    return m.node(op, *inputs, args=args, shape=shape, batch_first=batch)
 
 
 def _matmul(m: Machine, a: Tensor | None, b: Tensor | None, left: Value, right: Value) -> Value:
@@ -223,9 +226,7 @@ _WRITTEN = {
 }
 
 
-def _hand_written(
-    op: str, a: Tensor | None, b: Tensor | None, left: Value, right: Value
-) -> Written | None:
+def _hand_written(op: str, a: Tensor | None, b: Tensor | None, left: Value, right: Value) -> Written | None:
     """The activation that an expression writes out, its input, and the nodes that wrote it."""
     if op == "mul" and a is not None and b is not None:
         return _product(a.node, b.node) or _product(b.node, a.node)
@@ -364,8 +365,10 @@ def tensor_compare(m: Machine, sign: str, left: Value, right: Value) -> Value:
     if b is not None and b.node.op == "constant":
         other, b = b.node.args.get("value"), None
     inputs = [a.node] if b is None else [a.node, b.node]
-    args = {"operator": sign} | ({} if b is not None else {"other": other})
-    return m.node("compare", *inputs, args=args, shape=a.node.shape, batch_first=a.node.batch_first)  # type: ignore[arg-type]
+    args: dict[str, Arg] = {"operator": sign}
+    if b is None:
+        args["other"] = other
+    return m.node("compare", *inputs, args=args, shape=a.node.shape, batch_first=a.node.batch_first)
 
 
 def _identity(op: type[ast.cmpop], left: Value, right: Value) -> Value:
@@ -378,7 +381,9 @@ def _is_same_object(left: Value, right: Value) -> bool | None:
         answers = {_is_same_object(choice, right) for choice in left.values}
         return answers.pop() if len(answers) == 1 else None
     if isinstance(left, Const) and isinstance(right, Const):
-        return left.value is right.value or (type(left.value) is type(right.value) and left.value == right.value)
+        return left.value is right.value or (
+            type(left.value) is type(right.value) and left.value == right.value
+        )
     if isinstance(left, Unk | OneOf) or isinstance(right, Unk | OneOf):
         return None
     if isinstance(right, Const) or isinstance(left, Const):

@@ -30,7 +30,9 @@ def read_project(modules: Sequence[tuple[Document, ast.Module]]) -> Reading:
     Crash of that file; the others are still read.
     """
     project = Project()
-    scopes = [project.add(document, tree) for document, tree in sorted(modules, key=lambda pair: pair[0].path)]
+    scopes = [
+        project.add(document, tree) for document, tree in sorted(modules, key=lambda pair: pair[0].path)
+    ]
     m = Machine(evaluate, execute, call, define, put, load)
     facts = ClassFacts(project)
     m.doubts = facts.doubted_parameters

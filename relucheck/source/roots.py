@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 
 from relucheck.source.binding import NO_ARGUMENTS, Arguments
 from relucheck.source.calls import default_of, record_output
@@ -114,7 +114,7 @@ def _run_functions(m: Machine, scope: ModuleScope) -> None:
 _WORDS = frozenset({"backward", "zero_grad", "training_step"})
 
 
-@lru_cache(maxsize=None)
+@cache
 def called_names(node: ast.AST) -> tuple[frozenset[str], frozenset[str]]:
     """The first names of everything that code calls, and the last names."""
     firsts: set[str] = set()

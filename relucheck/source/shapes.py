@@ -8,11 +8,59 @@ from relucheck.net import UNKNOWN, Arg, Dim, Shape, Symbol
 from relucheck.source.drafts import NodeDraft
 
 KEEPS = frozenset(
-    "relu relu6 clip threshold leaky_relu prelu rrelu elu selu celu gelu silu mish hardswish softplus softsign "
-    "hardsigmoid sigmoid tanh tanhshrink softshrink hardshrink logsigmoid softmax softmin log_softmax "
-    "gumbel_softmax some_activation batch_norm layer_norm rms_norm group_norm instance_norm "
-    "local_response_norm normalize dropout feature_dropout identity clone cast detach neg exp log abs sqrt sin "
-    "masked_fill elementwise pow compare".split()
+    [
+        "relu",
+        "relu6",
+        "clip",
+        "threshold",
+        "leaky_relu",
+        "prelu",
+        "rrelu",
+        "elu",
+        "selu",
+        "celu",
+        "gelu",
+        "silu",
+        "mish",
+        "hardswish",
+        "softplus",
+        "softsign",
+        "hardsigmoid",
+        "sigmoid",
+        "tanh",
+        "tanhshrink",
+        "softshrink",
+        "hardshrink",
+        "logsigmoid",
+        "softmax",
+        "softmin",
+        "log_softmax",
+        "gumbel_softmax",
+        "some_activation",
+        "batch_norm",
+        "layer_norm",
+        "rms_norm",
+        "group_norm",
+        "instance_norm",
+        "local_response_norm",
+        "normalize",
+        "dropout",
+        "feature_dropout",
+        "identity",
+        "clone",
+        "cast",
+        "detach",
+        "neg",
+        "exp",
+        "log",
+        "abs",
+        "sqrt",
+        "sin",
+        "masked_fill",
+        "elementwise",
+        "pow",
+        "compare",
+    ]
 )
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from relucheck.source.builtins import put_item, seq_method
 from relucheck.source.binding import Arguments
+from relucheck.source.builtins import put_item, seq_method
 from relucheck.source.drafts import NodeDraft
 from relucheck.source.expressions import assign, attribute
 from relucheck.source.externals import import_name
@@ -356,7 +356,9 @@ def _import_from(m: Machine, node: ast.ImportFrom, frame: Frame) -> str:
         if scope is not None:
             value = attribute(m, ScopeVal(scope), alias.name)
         elif node.level:
-            inner = frame.scope.project.find(f"{node.module or ''}.{alias.name}".strip("."), frame.scope, node.level)
+            inner = frame.scope.project.find(
+                f"{node.module or ''}.{alias.name}".strip("."), frame.scope, node.level
+            )
             value = ScopeVal(inner) if inner is not None else UNK
         else:
             value = attribute(m, import_name(node.module or ""), alias.name)
@@ -385,7 +387,11 @@ def put(m: Machine, owner: Value, key: Value, value: Value) -> None:
 
 
 def _put_in_row(m: Machine, row: Seq, key: Value, value: Value) -> None:
-    if isinstance(key, Const) and isinstance(key.value, int) and -len(row.items) <= key.value < len(row.items):
+    if (
+        isinstance(key, Const)
+        and isinstance(key.value, int)
+        and -len(row.items) <= key.value < len(row.items)
+    ):
         items = list(row.items)
         items[key.value] = value
         m.heap.store(row.state, "items", tuple(items))

@@ -10,15 +10,13 @@ from relucheck.source.binding import Arguments, Bound, bind
 from relucheck.source.drafts import NodeDraft
 from relucheck.source.machine import Machine, tensors_in, to_arg
 from relucheck.source.operators import is_positive_mask, is_weight, tensor_binary, tensor_compare
-from relucheck.source.shapes import broadcast, shape_after, view_shape
+from relucheck.source.shapes import shape_after, view_shape
 from relucheck.source.values import (
     NONE,
     UNK,
     Const,
     Item,
-    Mapping,
     Num,
-    ParamOf,
     Seq,
     ShapeOf,
     Tensor,
@@ -304,7 +302,9 @@ def _new(value: float | None) -> Callable[[Machine, Tensor, Arguments], Value]:
 
 def _split_parts(m: Machine, tensor: Tensor, arguments: Arguments) -> Value:
     count = arguments.get(0, "chunks")
-    return split(m, tensor, count.value if isinstance(count, Const) and isinstance(count.value, int) else None)
+    return split(
+        m, tensor, count.value if isinstance(count, Const) and isinstance(count.value, int) else None
+    )
 
 
 def split(m: Machine, tensor: Tensor, parts: int | None) -> Value:

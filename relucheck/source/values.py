@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -110,7 +110,7 @@ class Seq:
         return bool(self.state["exact"])
 
 
-def seq(items: tuple[Value, ...] | list[Value], kind: str = "list", exact: bool = True) -> Seq:
+def seq(items: Iterable[Value], kind: str = "list", exact: bool = True) -> Seq:
     """A sequence of these items."""
     return Seq(kind, State(items=tuple(items), exact=exact))
 

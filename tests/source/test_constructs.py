@@ -52,14 +52,16 @@ def test_hand_written_sigmoid_and_silu() -> None:
 def test_every_import_spelling(header: str, call: str) -> None:
     base = "torch.nn.Module" if header == "import torch" else "Module"
     text = f"{header}\nfrom torch.nn import Module\nimport torch\nclass M({base}):\n    def __init__(self):\n"
-    text += f"        super().__init__()\n        self.fc = {call}\n    def forward(self, x):\n        return self.fc(x)\n"
+    text += f"        super().__init__()\n        self.fc = {call}\n"
+    text += "    def forward(self, x):\n        return self.fc(x)\n"
     net = read_files({"m.py": text}).nets[0]
     assert chain(net) == ["linear[fc]"]
     assert net.layers[0].args["out_features"] == 4
 
 
 def test_bare_names_mean_torch_in_a_snippet_without_imports() -> None:
-    text = "net = nn.Sequential(nn.Linear(2, 2), nn.ReLU())\nloss = F.mse_loss(net(torch.randn(4, 2)), torch.zeros(4, 2))\n"
+    text = "net = nn.Sequential(nn.Linear(2, 2), nn.ReLU())\n"
+    text += "loss = F.mse_loss(net(torch.randn(4, 2)), torch.zeros(4, 2))\n"
     assert chain(read_files({"s.py": text}).nets[0]) == ["linear[0]", "relu[1]", "constant", "mse_loss"]
 
 
@@ -171,7 +173,9 @@ def test_a_default_is_doubted_where_some_caller_overrides_it() -> None:
 
 
 def test_early_return_leaves_the_other_path() -> None:
-    net = forward("if x.sum() > 0:\n    return torch.sigmoid(x)\nreturn self.fc(x)", "self.fc = nn.Linear(2, 2)")
+    net = forward(
+        "if x.sum() > 0:\n    return torch.sigmoid(x)\nreturn self.fc(x)", "self.fc = nn.Linear(2, 2)"
+    )
     assert chain(net)[-1] == "branch"
 
 
@@ -275,7 +279,8 @@ def test_import_cycles_end() -> None:
 
 def test_the_order_of_files_does_not_matter() -> None:
     files = {
-        "train.py": "import torch\nfrom net import Net\nloss = torch.nn.functional.cross_entropy(Net()(torch.randn(2, 4)), torch.zeros(2))\n",
+        "train.py": "import torch\nimport torch.nn.functional as F\nfrom net import Net\n"
+        "loss = F.cross_entropy(Net()(torch.randn(2, 4)), torch.zeros(2))\n",
         "net.py": "from torch import nn\nclass Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
         "        self.fc = nn.Linear(4, 2)\n    def forward(self, x):\n        return self.fc(x)\n",
     }
@@ -328,7 +333,10 @@ def test_parameters_times_data_are_affine() -> None:
 
 
 def test_in_place_statements_change_what_a_name_holds() -> None:
-    net = forward("x = self.fc(x)\nself.act(x)\nreturn self.fc(x)", "self.fc = nn.Linear(2, 2)\nself.act = nn.ReLU(True)")
+    net = forward(
+        "x = self.fc(x)\nself.act(x)\nreturn self.fc(x)",
+        "self.fc = nn.Linear(2, 2)\nself.act = nn.ReLU(True)",
+    )
     last = net.nodes[-1]
     assert net.inputs(last)[0].op == "relu"
 
@@ -435,7 +443,10 @@ def test_named_sizes_compare_with_their_multiples_only() -> None:
 def test_shapes_prove_the_batch_axis_and_the_last_width() -> None:
     net = read("net = nn.Linear(8, 1)\ny = net(torch.randn(16, 8))\n")
     assert net.nodes[-1].shape == (16, 1)
-    flat = forward("x = torch.flatten(self.conv(x), 1)\nreturn self.fc(x)", "self.conv = nn.Conv2d(1, 2, 3)\nself.fc = nn.Linear(9, 3)")
+    flat = forward(
+        "x = torch.flatten(self.conv(x), 1)\nreturn self.fc(x)",
+        "self.conv = nn.Conv2d(1, 2, 3)\nself.fc = nn.Linear(9, 3)",
+    )
     assert flat.nodes[-1].batch_first
     assert len(flat.nodes[-1].shape or ()) == 2
 

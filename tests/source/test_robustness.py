@@ -60,7 +60,9 @@ NAMES = st.sampled_from(["x", "y", "h", "self", "layers", "n"])
 ATOMS = st.one_of(
     NAMES,
     st.integers(-3, 40).map(str),
-    st.sampled_from(["None", "True", "'relu'", "[]", "{}", "()", "x.shape", "x.size(0)", "self.fc", "nn.ReLU()", "1.5"]),
+    st.sampled_from(
+        ["None", "True", "'relu'", "[]", "{}", "()", "x.shape", "x.size(0)", "self.fc", "nn.ReLU()", "1.5"]
+    ),
 )
 
 
@@ -99,7 +101,9 @@ def _block(lines: str) -> str:
 def _nest(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     return st.one_of(
         st.tuples(EXPRESSIONS, inner).map(lambda p: f"if {p[0]}:\n{_block(p[1])}"),
-        st.tuples(EXPRESSIONS, inner, inner).map(lambda p: f"if {p[0]}:\n{_block(p[1])}\nelse:\n{_block(p[2])}"),
+        st.tuples(EXPRESSIONS, inner, inner).map(
+            lambda p: f"if {p[0]}:\n{_block(p[1])}\nelse:\n{_block(p[2])}"
+        ),
         st.tuples(NAMES, EXPRESSIONS, inner).map(lambda p: f"for {p[0]} in {p[1]}:\n{_block(p[2])}"),
         st.tuples(EXPRESSIONS, inner).map(lambda p: f"while {p[0]}:\n{_block(p[1])}\n    break"),
         inner.map(lambda b: f"try:\n{_block(b)}\nexcept ValueError:\n    pass"),
@@ -123,7 +127,8 @@ PROGRAMS = st.lists(STATEMENTS, min_size=1, max_size=6).map("\n".join)
 def _program(init: str, forward: str) -> str:
     return (
         "import torch\nfrom torch import nn\nimport torch.nn.functional as F\nclass M(nn.Module):\n"
-        f"    def __init__(self, n, layers=()):\n        super().__init__()\n        x = y = h = n\n{_block(_block(init))}\n"
+        f"    def __init__(self, n, layers=()):\n        super().__init__()\n"
+        f"        x = y = h = n\n{_block(_block(init))}\n"
         f"    def forward(self, x, y=None):\n        h = n = layers = x\n{_block(_block(forward))}\n        return x\n"
     )
 
