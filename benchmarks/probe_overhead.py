@@ -13,14 +13,16 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
-from relucheck.tape import probe as tape
 from relucheck.tape.batches import Batch
 from relucheck.tape.names import Names
+from relucheck.tape.passes import run_pass
+from relucheck.tape.session import Session
 
 
 class Block(nn.Module):
@@ -46,10 +48,15 @@ def resnet(width: int) -> nn.Module:
     widths = [width, width, 2 * width, 4 * width, 8 * width]
     blocks = [
         block
-        for i, (a, b) in enumerate(zip(widths, widths[1:], strict=False))
+        for i, (a, b) in enumerate(pairwise(widths))
         for block in (Block(a, b, 2 if i else 1), Block(b, b, 1))
     ]
-    stem = (nn.Conv2d(3, width, 7, 2, 3, bias=False), nn.BatchNorm2d(width), nn.ReLU(True), nn.MaxPool2d(3, 2, 1))
+    stem = (
+        nn.Conv2d(3, width, 7, 2, 3, bias=False),
+        nn.BatchNorm2d(width),
+        nn.ReLU(True),
+        nn.MaxPool2d(3, 2, 1),
+    )
     return nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8 * width, 10))
 
 
@@ -73,11 +80,11 @@ def steps(model: nn.Module, batch: Batch, loss: Callable[..., Tensor]) -> tuple[
         value = loss(model(*batch.args), batch.targets)
         torch.autograd.grad(value, list(model.parameters()))
 
-    session = tape._Session(model, Names.of(model), loss, 0)
-    tape._pass(session, batch)
+    session = Session(model, Names.of(model), loss, 0)
+    run_pass(session, batch)
 
     def probed() -> None:
-        tape._pass(session, batch)
+        run_pass(session, batch)
 
     return plain, probed
 
@@ -85,13 +92,18 @@ def steps(model: nn.Module, batch: Batch, loss: Callable[..., Tensor]) -> tuple[
 def cases() -> Iterator[tuple[str, nn.Module, Batch, Callable[..., Tensor]]]:
     """The models, with a batch of ordinary size each."""
     labels = torch.randint(0, 10, (128,))
-    yield "mlp 784-1024-1024-10, batch 128", mlp(), Batch((torch.randn(128, 784),), {}, labels), F.cross_entropy
+    yield (
+        "mlp 784-1024-1024-10, batch 128",
+        mlp(),
+        Batch((torch.randn(128, 784),), {}, labels),
+        functional.cross_entropy,
+    )
     images = torch.randn(8, 3, 128, 128)
-    yield "resnet18, 8x3x128x128", resnet(64), Batch((images,), {}, labels[:8]), F.cross_entropy
+    yield "resnet18, 8x3x128x128", resnet(64), Batch((images,), {}, labels[:8]), functional.cross_entropy
     small = torch.randn(32, 3, 64, 64)
-    yield "resnet18/4, 32x3x64x64", resnet(16), Batch((small,), {}, labels[:32]), F.cross_entropy
+    yield "resnet18/4, 32x3x64x64", resnet(16), Batch((small,), {}, labels[:32]), functional.cross_entropy
     words = torch.randn(16, 64, 128)
-    yield "transformer 4x128, 16x64x128", transformer(), Batch((words,), {}, words), F.mse_loss
+    yield "transformer 4x128, 16x64x128", transformer(), Batch((words,), {}, words), functional.mse_loss
 
 
 def timed(run: Callable[[], None]) -> float:

@@ -162,12 +162,23 @@ def _public(module: Any) -> str:
 
 def _guarded(work: Callable[[], Any], doing: str) -> Any:
     """The result of the user's code, whose failure is said in one line with its place."""
-    try:
+    with _Said(doing):
         return work()
-    except (Exception, SystemExit) as error:
-        raise UsageProblem(
-            f"{doing} failed: {type(error).__name__}: {_first_line(error)}{_where(error)}"
-        ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """Lets a failure of the user's code out as a UsageProblem; Ctrl-C passes as it is."""
+
+    doing: str
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, Exception | SystemExit):
+            message = f"{type(error).__name__}: {_first_line(error)}{_where(error)}"
+            raise UsageProblem(f"{self.doing} failed: {message}") from error
 
 
 def _first_line(error: BaseException) -> str:

@@ -65,5 +65,5 @@ def _after_norm(rows: Tensor, norm: Source) -> Tensor:
     scaled = rows * norm.weight.detach().double()
     if norm.op == "layer_norm":
         scaled = scaled - scaled.mean(1, keepdim=True)
-    shift = 0.0 if norm.bias is None else rows @ norm.bias.detach().double()
-    return math.sqrt(features) * scaled.norm(dim=1) + shift
+    largest: Tensor = math.sqrt(features) * torch.linalg.vector_norm(scaled, dim=1)
+    return largest if norm.bias is None else largest + rows @ norm.bias.detach().double()

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from relucheck.measurements import NonFinite, Phase
 from relucheck.tape.gradients import norm
-from relucheck.tape.recorder import Step
+from relucheck.tape.steps import Step
 
 _MASKS = frozenset({"masked_fill", "where", "constant", "pad", "index"})
 """Operations that write the -inf of an attention mask, which softmax then takes away."""

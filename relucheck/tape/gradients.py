@@ -45,7 +45,7 @@ class GradientWatch:
             total.squares += norm(gradient) ** 2
             total.count += gradient.numel()
 
-        output.register_hook(arrived)
+        output.register_hook(arrived)  # type: ignore[no-untyped-call]
 
     def watch_step(self, site: SiteKey, output: Tensor) -> None:
         """Keeps norm(dL/dh_t) of one application of a site in one pass, in order of execution."""
@@ -58,7 +58,7 @@ class GradientWatch:
         def arrived(gradient: Tensor) -> None:
             norms[position] = norm(gradient)
 
-        output.register_hook(arrived)
+        output.register_hook(arrived)  # type: ignore[no-untyped-call]
 
 
 def norm(tensor: Tensor) -> float:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from relucheck.net import Layer, Net, Node, Output
 from relucheck.ops import op_named
 from relucheck.tape.names import Names, layers_of
-from relucheck.tape.recorder import Step
+from relucheck.tape.steps import Step
 
 
 def net_of(names: Names, steps: Sequence[Step], outputs: Iterable[int]) -> Net:

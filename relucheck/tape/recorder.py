@@ -1,98 +1,41 @@
 """One pass, recorded as it runs: every operation with its exact tensors, whatever its spelling.
 
-Three things are watched at once, all from outside the model, so that it is never touched:
-
-- a ``TorchDispatchMode`` sees every ``aten`` operation with the tensors that it reads and makes, be
-  it called as a module, a function, a method, inside ``nn.RNN`` or with gradients off. It is the
-  truth about tensors: ``F.relu``, ``x.relu_()`` and ``clamp(min=0)`` look alike, the mask of
-  ``x * (x > 0)`` is there (an autograd graph does not hold it), and a checkpointed block is seen once,
-  since its recomputation happens in backward, outside the mode;
-- a ``TorchFunctionMode`` sees how the user's call is spelled, and folds what one call decomposes
-  into (cross_entropy = log_softmax and nll_loss, dropout = noise and product) into one step;
-- global module hooks give the layer that runs.
-
-Autograd's own graph supplies only what it alone knows: the gradients (``gradients.py``).
+The modes of ``modes.py`` hand in what runs; the recorder turns it into steps, follows the units of
+every value and counts them where an activation is applied.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import CodeType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules import module as module_hooks
-from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch.utils._python_dispatch import _disable_current_modes
 
 from relucheck.net import Arg
-from relucheck.ops import FUNCTIONS, METHODS, TORCH, Kind, Spelling, op_named
+from relucheck.ops import Kind, op_named
 from relucheck.span import Span
-from relucheck.tape.aten import RANDOM, SKIPPED, AtenOp, aten_op, creates, plateau
-from relucheck.tape.axes import followed, made_by
+from relucheck.tape.aten import RANDOM, AtenOp, creates, plateau
+from relucheck.tape.axes import made_by
 from relucheck.tape.batches import Batch, tensors_in
 from relucheck.tape.certificates import certified
+from relucheck.tape.finite import Hunt
 from relucheck.tape.gradients import GradientWatch
 from relucheck.tape.idioms import Reading, comparison, read
 from relucheck.tape.names import Names, folded_op, is_activation, owner_of, spelling_of
 from relucheck.tape.places import user_places
+from relucheck.tape.spellings import bound, spelled
+from relucheck.tape.steps import AFFINE_OPS, WEIGHTED, Call, Fold, Step, carried, shape_of, source_of
 from relucheck.tape.units import Counts, SiteKey, Sites, between_samples
-from relucheck.tape.values import Mask, Source, Value, Values, flat
-
-if TYPE_CHECKING:
-    from relucheck.tape.finite import Hunt
-
-WEIGHTED = frozenset(
-    {
-        "linear",
-        "conv",
-        "conv_transpose",
-        "batch_norm",
-        "layer_norm",
-        "rms_norm",
-        "group_norm",
-        "embedding",
-        "prelu",
-    }
-)
-"""Operations whose parameters belong to the operation: in the net they read the data only."""
+from relucheck.tape.values import Value, Values, flat
 
 _COMPOSED = frozenset({"softsign", "tanhshrink"})
-_AFFINE = frozenset({"linear", "conv", "conv_transpose"})
 _FOLDED_KINDS = frozenset(
     {Kind.ACTIVATION, Kind.NORM, Kind.DROPOUT, Kind.ATTENTION, Kind.LOSS, Kind.AFFINE, Kind.RESAMPLE}
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One application of an operation in one pass; its id is its position."""
-
-    op: str
-    inputs: tuple[int, ...]
-    layer: str = ""
-    args: Mapping[str, Arg] = field(default_factory=dict)
-    explicit: frozenset[str] = frozenset()
-    spelling: str = ""
-    scope: str = ""
-    places: tuple[Span, ...] = ()
-    shape: tuple[int, ...] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Fold:
-    """A call under way whose inner steps will become one."""
-
-    start: int
-    op: str
-    args: Mapping[str, Arg]
-    explicit: frozenset[str]
-    spelling: str
-    inputs: tuple[int, ...]
-    places: tuple[Span, ...]
 
 
 @dataclass(slots=True)
@@ -106,7 +49,7 @@ class Recorder:
     detailed: bool
     values: Values = field(default_factory=Values)
     steps: list[Step] = field(default_factory=list)
-    modules: list[tuple[nn.Module, str | None, _Fold | None]] = field(default_factory=list)
+    modules: list[tuple[nn.Module, str | None, Fold | None]] = field(default_factory=list)
     waiting: list[Callable[[], None]] = field(default_factory=list)
     anonymous: dict[int, str] = field(default_factory=dict)
     reading_loss: bool = False
@@ -165,12 +108,12 @@ class Recorder:
 
     # -- calls of functions -----------------------------------------------------------------------
 
-    def begin(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> _Fold | None:
+    def begin(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Fold | None:
         """Starts to fold a call that the table of operations knows as one; None for all others."""
-        spelling, name = _spelled(func)
+        spelling, name = spelled(func)
         if spelling is None or op_named(spelling.op).kind not in _FOLDED_KINDS or spelling.op == "clip":
             return None
-        given, explicit = _bound(spelling, args, kwargs)
+        given, explicit = bound(spelling, args, kwargs)
         if spelling.op in _COMPOSED and args and isinstance(args[0], Tensor):
             self._observe_composed(spelling.op, args[0])
         tensors = list(flat([*args, *kwargs.values()]))
@@ -178,18 +121,18 @@ class Recorder:
 
     def _fold(
         self, op: str, args: Mapping[str, Arg], explicit: frozenset[str], spelling: str, tensors: list[Tensor]
-    ) -> _Fold:
+    ) -> Fold:
         inputs = self._inputs(op, tensors)
         places = user_places(self.stop) if self.detailed else ()
-        return _Fold(len(self.steps), op, args, explicit, spelling, inputs, places)
+        return Fold(len(self.steps), op, args, explicit, spelling, inputs, places)
 
-    def unfold(self, fold: _Fold, outputs: list[Tensor]) -> None:
+    def unfold(self, fold: Fold, outputs: list[Tensor]) -> None:
         """Replaces the steps since the fold began by one, made of the same outputs."""
         held = [(t, v) for t in outputs if (v := self.values.get(t)) is not None and v.data]
         if not held:
             return
         del self.steps[fold.start :]
-        known = _with_fallback(fold, self.steps)
+        known = tuple(dict.fromkeys(i for i in fold.inputs if i < len(self.steps)))
         node = self._add(
             Step(
                 fold.op,
@@ -216,18 +159,18 @@ class Recorder:
 
     # -- operations of the dispatcher ---------------------------------------------------------------
 
-    def before(self, op: AtenOp, args: Sequence[Any], kwargs: Mapping[str, Any]) -> _Call:
+    def before(self, op: AtenOp, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Call:
         """Reads a call that is about to run, and counts units if it is an activation."""
         self.settle()
         tensors = list(flat([*args, *kwargs.values()]))
         held = [self._value(t) for t in tensors]
         if creates(op.name) or not any(v.data for v in held):
-            return _Call(op, tensors, held, None, None)
+            return Call(op, tensors, held, None, None)
         reading = self._read(op, args, kwargs, held)
         main, site = self._main(reading, tensors, held), None
         if reading.operand is not None and main is not None:
             site = self._observe(reading, main)
-        return _Call(op, tensors, held, reading, main, comparison(op, args, self.values), site)
+        return Call(op, tensors, held, reading, main, comparison(op, args, self.values), site)
 
     def _read(self, op: AtenOp, args: Sequence[Any], kwargs: Mapping[str, Any], held: list[Value]) -> Reading:
         reading = read(op, args, kwargs, self.values)
@@ -259,7 +202,7 @@ class Recorder:
             return ""
         return self.anonymous.setdefault(id(tensor), f"tensor{len(self.anonymous)}")
 
-    def after(self, call: _Call, args: Sequence[Any], out: Any) -> None:
+    def after(self, call: Call, args: Sequence[Any], out: Any) -> None:
         """Records a call that has run."""
         outputs = list(flat([out]))
         if call.reading is None or call.main is None:
@@ -275,7 +218,7 @@ class Recorder:
                 self.values.write(tensor, value)
             else:
                 self.values.put(tensor, value, fresh=not call.op.aliases)
-        if self.detailed and reading.op in _AFFINE and outputs and not self.reading_loss:
+        if self.detailed and reading.op in AFFINE_OPS and outputs and not self.reading_loss:
             layer = self._producer(reading.op, call.held)
             self.waiting.append(lambda: self.gradients.watch_output(layer, outputs[0]))
         if call.site is not None and self.detailed and outputs:
@@ -285,20 +228,20 @@ class Recorder:
         if self.hunt is not None:
             self._hunt(self.hunt, reading.op, call, outputs, node)
 
-    def _locate(self, call: _Call, node: int) -> None:
+    def _locate(self, call: Call, node: int) -> None:
         """Tells a site seen for the first time which step it is."""
         counts = self.sites.counts.get(call.site) if call.site is not None else None
         if counts is not None and counts.node is None:
             counts.node = node
             self.observed.append(counts)
 
-    def _hunt(self, hunt: Hunt, op: str, call: _Call, outputs: list[Tensor], node: int) -> None:
+    def _hunt(self, hunt: Hunt, op: str, call: Call, outputs: list[Tensor], node: int) -> None:
         layer = self.steps[node].layer or (call.main.label if call.main else "")
         hunt.check(op, layer, call.tensors, outputs, node)
         if outputs:
             self.waiting.append(lambda: hunt.watch(op, layer, outputs[0], node))
 
-    def _constant(self, call: _Call, outputs: list[Tensor]) -> None:
+    def _constant(self, call: Call, outputs: list[Tensor]) -> None:
         """A result that no data reached: noise, or a parameter in another form."""
         random = call.op.name in RANDOM or any(v.random for v in call.held)
         weights = tuple(dict.fromkeys(w for v in call.held for w in v.weights))
@@ -309,7 +252,7 @@ class Recorder:
             else:
                 self.values.put(tensor, value, fresh=not call.op.aliases)
 
-    def _record(self, call: _Call, reading: Reading, outputs: list[Tensor]) -> int:
+    def _record(self, call: Call, reading: Reading, outputs: list[Tensor]) -> int:
         inputs = self._inputs(reading.op, call.tensors, call.held)
         args: Mapping[str, Arg] = {**reading.args, "inplace": True} if call.op.inplace else reading.args
         step = Step(
@@ -364,19 +307,19 @@ class Recorder:
                 return owner_of(value.weights[0])
         return self._layer() or self.scope
 
-    def _made(self, call: _Call, reading: Reading, node: int, args: Sequence[Any], out: Tensor) -> Value:
+    def _made(self, call: Call, reading: Reading, node: int, args: Sequence[Any], out: Tensor) -> Value:
         """The value of a result: a layer starts a new one, everything else carries its operand's on."""
         main = call.main
         assert main is not None  # the caller has checked
         if reading.op in WEIGHTED and reading.op != "prelu":
             return self._from_layer(call, reading.op, main, node, tuple(out.shape))
-        return _carried(call, reading.op, main, node, args, tuple(out.shape))
+        return carried(call, reading.op, node, args, tuple(out.shape))
 
-    def _from_layer(self, call: _Call, op: str, main: Value, node: int, shape: tuple[int, ...]) -> Value:
+    def _from_layer(self, call: Call, op: str, main: Value, node: int, shape: tuple[int, ...]) -> Value:
         """A value with units of its own, those of the layer that made it."""
         axis = made_by(op, shape)
         if axis is None:  # LayerNorm keeps the units of what it reads
-            same = main.axis is not None and _shape_of(main, call) == shape
+            same = main.axis is not None and shape_of(main, call) == shape
             axis = main.axis if same else len(shape) - 1
         label = self._producer(op, call.held)
         return Value(
@@ -384,11 +327,11 @@ class Recorder:
             data=True,
             axis=axis,
             label=label,
-            affine=label if op in _AFFINE else main.affine,
+            affine=label if op in AFFINE_OPS else main.affine,
             weights=tuple(dict.fromkeys(w for v in call.held if not v.data for w in v.weights)),
             maker=node,
-            raw=main.raw and (op not in _AFFINE or main.maker < 0),
-            source=_source_of(op, call, main),
+            raw=main.raw and (op not in AFFINE_OPS or main.maker < 0),
+            source=source_of(op, call, main),
         )
 
     # -- activations ----------------------------------------------------------------------------
@@ -398,9 +341,9 @@ class Recorder:
         z = reading.operand
         if where is None or z is None or self.reading_loss or not z.is_floating_point() or self._gated():
             return None
-        base, module = self._site(reading.op, main)
-        key = (base, main.weights, main.depth)
-        counts = self.sites.observe(key, z, main.axis, reading.op, where, module)
+        units = z.shape[-1 if main.axis is None else main.axis] if z.ndim else 1
+        key = SiteKey(self._site(reading.op, main), reading.op, main.weights, main.depth, units)
+        counts = self.sites.observe(key, z, main.axis, where)
         if counts.node is None:
             counts.producer = main.affine or main.label
             counts.raw = self._permanent(main)
@@ -428,16 +371,13 @@ class Recorder:
             fold is not None and fold.op in ("lstm", "gru", "attention") for _, _, fold in self.modules
         )
 
-    def _site(self, function: str, main: Value) -> tuple[str, bool]:
+    def _site(self, function: str, main: Value) -> str:
         """The name of a site: the activation's module where it is one, else ``producer:function``."""
-        for module, path, _ in reversed(self.modules):
-            if path is None:
-                continue
-            if path and is_activation(module):
-                return path, True
-            break
+        module, path = next(((m, p) for m, p, _ in reversed(self.modules) if p is not None), (None, None))
+        if module is not None and path and is_activation(module):
+            return path
         feeds = main.label or self.scope
-        return (f"{feeds}:{function}" if feeds else function), False
+        return f"{feeds}:{function}" if feeds else function
 
     def _permanent(self, main: Value) -> bool:
         """Whether what the producing layer reads cannot change: the data itself."""
@@ -448,149 +388,3 @@ class Recorder:
             return None
         places = user_places(self.stop)
         return places[-1] if places else None
-
-
-@dataclass(frozen=True, slots=True)
-class _Call:
-    """One call of the dispatcher, read before it ran."""
-
-    op: AtenOp
-    tensors: list[Tensor]
-    held: list[Value]
-    reading: Reading | None
-    main: Value | None
-    mask: Mask | None = None
-    site: SiteKey | None = None
-
-
-def _carried(
-    call: _Call, op: str, main: Value, node: int, args: Sequence[Any], shape: tuple[int, ...]
-) -> Value:
-    """A value with the units of the operand, wherever the operation moves their axis."""
-    before = _shape_of(main, call)
-    axis = made_by(op, shape)
-    if axis is None:
-        axis = followed(call.op.name.removesuffix("_"), args, before, main.axis, shape)
-    joined = _joined(op, call, main)
-    return replace(
-        main,
-        node=node,
-        axis=axis,
-        depth=main.depth + (op_named(op).kind is Kind.ACTIVATION),
-        weights=joined,
-        label=main.label if joined == main.weights else owner_of(joined[0]),
-        mask=call.mask or (main.mask if op == "cast" else None),
-        source=main.source if _transparent(op, before, shape) else Source(op, before=main.source),
-    )
-
-
-def _transparent(op: str, before: tuple[int, ...], after: tuple[int, ...]) -> bool:
-    """Whether each vector of features passes as it is, so that a bound on it still holds."""
-    return op in ("view", "clone", "cast", "identity") and before[-1:] == after[-1:]
-
-
-def _joined(op: str, call: _Call, main: Value) -> tuple[str, ...]:
-    """The parameters whose sum makes the units: those of ``W x`` and of ``U h`` in ``W x + U h``.
-
-    Where h is the constant at the first time step it counts too, so that all steps are one site.
-    """
-    if op not in ("add", "sub"):
-        return main.weights
-    return tuple(sorted({w for v in call.held if v.depth == 0 for w in v.weights} | set(main.weights)))
-
-
-def _shape_of(main: Value, call: _Call) -> tuple[int, ...]:
-    for tensor, value in zip(call.tensors, call.held, strict=True):
-        if value is main:
-            return tuple(tensor.shape)
-    return ()
-
-
-def _source_of(op: str, call: _Call, main: Value) -> Source:
-    """The parameters of a layer in the order of the call: the weight has the most axes."""
-    own = [t for t, v in zip(call.tensors, call.held, strict=True) if not v.data and v.weights]
-    own.sort(key=lambda t: -t.ndim)
-    weight = own[0] if own else None
-    return Source(op, weight, own[1] if len(own) > 1 else None, main.source)
-
-
-def _with_fallback(fold: _Fold, steps: Sequence[Step]) -> tuple[int, ...]:
-    return tuple(dict.fromkeys(i for i in fold.inputs if i < len(steps)))
-
-
-def _spelled(func: Any) -> tuple[Spelling | None, str]:
-    """How the table knows a function that torch was called with, and how it is written."""
-    name = getattr(func, "__name__", "")
-    home = getattr(func, "__module__", None) or ""
-    if home in ("torch.nn.functional", "torch._C._nn", "torch.special"):
-        return FUNCTIONS.get(
-            {"log_sigmoid": "logsigmoid", "_threshold": "threshold"}.get(name, name)
-        ), f"F.{name}"
-    if home == "torch":
-        return TORCH.get(name), f"torch.{name}"
-    return METHODS.get(name), name
-
-
-def _bound(
-    spelling: Spelling, args: Sequence[Any], kwargs: Mapping[str, Any]
-) -> tuple[dict[str, Arg], frozenset[str]]:
-    """The plain arguments of a call by name, and which of them the call passes itself."""
-    given = {**dict(zip(spelling.names, args, strict=False)), **kwargs}
-    defaults = {n: d for n, d in spelling.params if isinstance(d, int | float | bool | str | None)}
-    plain = {n: v for n, v in given.items() if isinstance(v, int | float | bool | str | None)}
-    fixed = {n: v for n, v in spelling.fixed if isinstance(v, int | float | bool | str | None)}
-    return {**defaults, **plain, **fixed}, frozenset(n for n in given if n != "input")
-
-
-class _Dispatch(TorchDispatchMode):
-    """Hands every aten call to the recorder, before and after it runs."""
-
-    def __init__(self, recorder: Recorder) -> None:
-        super().__init__()
-        self.recorder = recorder
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        op = aten_op(func)
-        if op.name in SKIPPED:
-            self.recorder.settle()
-            return func(*args, **kwargs)
-        with torch.no_grad():
-            call = self.recorder.before(op, args, kwargs)
-        out = func(*args, **kwargs)
-        self.recorder.after(call, args, out)
-        return out
-
-
-class _Functions(TorchFunctionMode):
-    """Hands every call of a torch function to the recorder, which folds what it decomposes into."""
-
-    def __init__(self, recorder: Recorder) -> None:
-        super().__init__()
-        self.recorder = recorder
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        fold = self.recorder.begin(func, args, kwargs)
-        out = func(*args, **kwargs)
-        if fold is not None:
-            self.recorder.unfold(fold, list(tensors_in(out)))
-        return out
-
-
-@contextmanager
-def recording(recorder: Recorder) -> Iterator[None]:
-    """Everything that runs inside is recorded; afterwards no hook and no mode is left."""
-    handles = (
-        module_hooks.register_module_forward_pre_hook(recorder.enter),
-        module_hooks.register_module_forward_hook(
-            lambda module, args, output: recorder.leave(module, output), always_call=True
-        ),
-    )
-    try:
-        with _Functions(recorder), _Dispatch(recorder):
-            yield
-        recorder.settle()
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -120,7 +120,8 @@ def kept_randomness() -> Iterator[None]:
     numpy = sys.modules.get("numpy")
     python = random.getstate()
     arrays = numpy.random.get_state() if numpy is not None else None
-    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+    used = bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
+    devices = torch.cuda.get_rng_state_all() if used else None
     cpu = torch.get_rng_state()
     try:
         yield

@@ -19,7 +19,20 @@ from relucheck.tape.aten import Plateau
 SATURATED_SHARE = 0.95
 """A unit counts as saturated if it stays on a plateau in this share of the samples (theory, 2)."""
 
-SiteKey = tuple[str, tuple[str, ...], int]
+
+@dataclass(frozen=True, slots=True)
+class SiteKey:
+    """What makes an activation site, in every pass: one function on the same units.
+
+    ``weights`` are the parameters that make the units, so that a shared module is one site a layer,
+    while all time steps of a recurrence are one; ``depth`` counts the activations since.
+    """
+
+    name: str
+    function: str
+    weights: tuple[str, ...]
+    depth: int
+    units: int
 
 
 @dataclass(slots=True)
@@ -49,8 +62,6 @@ class Counts:
 
     function: str
     plateau: Plateau
-    producer: str
-    module: bool
     units: int
     by_sample: bool
     fired: Tensor
@@ -58,8 +69,8 @@ class Counts:
     responded: Tensor
     samples: int = 0
     calls: int = 0
+    producer: str = ""
     raw: bool = True
-    last: bool = False
     node: int | None = None
     span: Span | None = None
     signal: float | None = None
@@ -67,12 +78,12 @@ class Counts:
     current: _Pass | None = None
 
     @classmethod
-    def start(cls, function: str, plateau: Plateau, producer: str, module: bool, seen: _Pass) -> Counts:
+    def start(cls, function: str, plateau: Plateau, seen: _Pass) -> Counts:
         units = seen.fired.shape[-1]
         none = torch.zeros(units, dtype=torch.int64)
         by_sample = seen.fired.ndim == 2
         every = torch.ones(units, dtype=torch.bool)
-        return cls(function, plateau, producer, module, units, by_sample, none, every, none.clone())
+        return cls(function, plateau, units, by_sample, none, every, none.clone())
 
     def fold(self, samples: int) -> None:
         """Ends a pass of that many samples."""
@@ -127,20 +138,14 @@ class Sites:
     samples: int = 1
     counts: dict[SiteKey, Counts] = field(default_factory=dict)
 
-    def observe(
-        self, key: SiteKey, z: Tensor, axis: int | None, function: str, plateau: Plateau, module: bool
-    ) -> Counts:
+    def observe(self, key: SiteKey, z: Tensor, axis: int | None, plateau: Plateau) -> Counts:
         """Counts one call with the input ``z`` whose axis ``axis`` holds the units (None: the last)."""
         seen = _seen(by_sample(z, axis, self.samples), plateau)
         counts = self.counts.get(key)
-        fresh = counts is None or counts.units != seen.fired.shape[-1]
-        while fresh and key in self.counts:  # the same weights on other widths: another site
-            key = (key[0], key[1], key[2] + 1000)
-            counts = self.counts.get(key)
-            fresh = counts is None or counts.units != seen.fired.shape[-1]
-        if counts is None or fresh:
-            counts = self.counts[key] = Counts.start(function, plateau, key[0], module, seen)
+        if counts is None:
+            counts = self.counts[key] = Counts.start(key.function, plateau, seen)
         if counts.current is None or not counts.current.join(seen):
+            counts.by_sample &= counts.current is None  # calls on batches of several sizes in one pass
             counts.fold(0)
             counts.current = seen
         return counts
@@ -152,12 +157,12 @@ class Sites:
     def named(self) -> Iterator[tuple[str, Counts]]:
         """The sites with unique names: ``relu#2`` is the second site of a name used several times."""
         total: dict[str, int] = {}
-        for base, _, _ in self.counts:
-            total[base] = total.get(base, 0) + 1
+        for key in self.counts:
+            total[key.name] = total.get(key.name, 0) + 1
         seen: dict[str, int] = {}
-        for (base, _, _), counts in self.counts.items():
-            seen[base] = seen.get(base, 0) + 1
-            yield (f"{base}#{seen[base]}" if total[base] > 1 else base), counts
+        for key, counts in self.counts.items():
+            seen[key.name] = seen.get(key.name, 0) + 1
+            yield (f"{key.name}#{seen[key.name]}" if total[key.name] > 1 else key.name), counts
 
 
 def by_sample(z: Tensor, axis: int | None, samples: int) -> Tensor:
@@ -171,7 +176,7 @@ def by_sample(z: Tensor, axis: int | None, samples: int) -> Tensor:
     if unit == 0 or z.shape[0] % samples:
         return z.movedim(unit, -1).reshape(-1, z.shape[unit])
     if z.ndim == 2:
-        return z.view(z.shape[0], 1, -1) if z.shape[0] == samples else z.unflatten(0, (samples, -1))
+        return z.view(z.shape[0], 1, -1) if z.shape[0] == samples else z.view(samples, -1, z.shape[1])
     if unit == z.ndim - 1:
         return z.reshape(samples, -1, z.shape[unit])
     if unit == 1:  # (N, C, positions): reduce over the contiguous end, which is much faster

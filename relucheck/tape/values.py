@@ -38,8 +38,9 @@ class Value:
     """A tensor of one pass.
 
     ``data``: it depends on the network's input. ``axis`` counts units. ``label`` is the path of the
-    layer that made the units, ``affine`` of the last Linear or convolution, ``maker`` that layer's step and ``weights`` the parameters it applied
-    (for a value that is no data: those it is computed from). ``depth`` counts activations since.
+    layer that made the units, ``affine`` that of the last Linear or convolution, ``maker`` the
+    layer's step and ``weights`` the parameters it applied (for a value that is no data: those it is
+    computed from). ``depth`` counts activations since.
     ``raw``: nothing trainable lies between the data and the layer that made the units.
     """
 
@@ -53,7 +54,6 @@ class Value:
     depth: int = 0
     mask: Mask | None = None
     random: bool = False
-    zero: bool = False
     raw: bool = True
     source: Source | None = field(default=None, repr=False)
 

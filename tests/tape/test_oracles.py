@@ -8,6 +8,7 @@ rescaling symmetry of ReLU networks; D9 He et al. 2015, section 2.2; D10 and D11
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -286,7 +287,7 @@ def test_counts_equal_brute_force(seed: int) -> None:
     torch.manual_seed(seed)
     widths = [int(w) for w in torch.randint(2, 24, (5,))]
     parts: list[nn.Module] = []
-    for a, b in zip(widths, widths[1:], strict=False):
+    for a, b in pairwise(widths):
         linear = nn.Linear(a, b)
         nn.init.normal_(linear.bias, std=1.5)
         parts += [linear, nn.ReLU(inplace=bool(seed % 2))]

@@ -57,7 +57,7 @@ RELUS: dict[str, Callable[[Tensor], Tensor]] = {
     "(x>0)*x": lambda x: (x > 0) * x,
     "x*(x>0).float()": lambda x: x * (x > 0).float(),
     "x*(x>=0)": lambda x: x * (x >= 0),
-    "x*(0<x)": lambda x: x * (0 < x),
+    "x*(0<x)": lambda x: x * (0 < x),  # noqa: SIM300 - the spelling under test
     "where": lambda x: torch.where(x > 0, x, 0.0),
     "where zeros": lambda x: torch.where(x > 0, x, torch.zeros_like(x)),
     "where negative": lambda x: torch.where(x < 0, 0.0, x),

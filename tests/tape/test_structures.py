@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -258,7 +260,7 @@ class ResNet(nn.Module):
         widths = [width, width, 2 * width, 4 * width, 8 * width]
         self.layers = nn.ModuleList(
             nn.Sequential(BasicBlock(a, b, 1 if i == 0 else 2), BasicBlock(b, b, 1))
-            for i, (a, b) in enumerate(zip(widths, widths[1:], strict=False))
+            for i, (a, b) in enumerate(pairwise(widths))
         )
         self.fc = nn.Linear(8 * width, 10)
 

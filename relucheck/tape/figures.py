@@ -1,0 +1,183 @@
+"""What a session kept, as the plain numbers of ``relucheck.measurements``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+
+from torch import Tensor
+
+from relucheck.measurements import Activation, Affine, Gradient, Measurements, OutputUnits, Verdict
+from relucheck.net import Net, Node
+from relucheck.ops import Kind
+from relucheck.tape.affine import affine_path, judge_affine
+from relucheck.tape.gradients import norm
+from relucheck.tape.graph import trunk_of
+from relucheck.tape.names import owner_of
+from relucheck.tape.session import Session
+from relucheck.tape.units import Counts
+
+
+def affine_of(session: Session) -> Affine:
+    assert session.first_batch is not None  # a batch has run
+    stuck = frozenset(
+        c.node
+        for c in session.sites.counts.values()
+        if c.node is not None and len(c.dead_units) + len(c.linear_units) == c.units and c.plateau.identity
+    )
+    path = affine_path(session.net, stuck)
+    if path is None:
+        return Affine(Verdict.NOT_AFFINE)
+    return judge_affine(session.model, session.first_batch, path, session.net)
+
+
+def measurements_of(session: Session, affine: Affine, training: bool, optimiser: str) -> Measurements:
+    last = _predictions(session)
+    unreached = tuple(n for n, total in session.sums.items() if not total.count)
+    return Measurements(
+        name=type(session.model).__name__,
+        samples=session.samples,
+        batches=session.batches,
+        training=training,
+        activations=tuple(_activation(name, c, last) for name, c in session.sites.named()),
+        gradients=_gradients(session),
+        outputs=tuple(_outputs(session)),
+        non_finite=session.non_finite,
+        affine=affine,
+        unreached=() if session.detached else unreached,
+        detached=session.detached,
+        optimiser=optimiser,
+        input_signal=session.input_signal,
+        path=session.net.path,
+    )
+
+
+_KEEPS = frozenset({Kind.RESHAPE, Kind.IDENTITY, Kind.DROPOUT})
+
+
+def _predictions(session: Session) -> frozenset[int]:
+    """The activations whose value leaves the network as a prediction, not as a feature.
+
+    A loss receives it, or it follows a Linear (a backbone ends in a convolution, an RNN in itself).
+    """
+    net = session.net
+    ends = [net.nodes[i] for i in _last_nodes(net) if net.nodes[i].kind is Kind.ACTIVATION]
+    loss = session.loss_fn is not None
+    return frozenset(n.id for n in ends if loss or any(i.op == "linear" for i in net.inputs(n)))
+
+
+def _last_nodes(net: Net) -> frozenset[int]:
+    """The nodes whose value leaves the network, through reshapes and dropout at most."""
+    last: set[int] = set()
+    waiting = [output.node for output in net.outputs]
+    while waiting:
+        node = net.nodes[waiting.pop()]
+        last.add(node.id)
+        if node.kind in _KEEPS:
+            waiting.extend(node.inputs)
+    return frozenset(last)
+
+
+def _activation(name: str, counts: Counts, last: frozenset[int]) -> Activation:
+    dies = counts.plateau.dies
+    return Activation(
+        name=name,
+        function=counts.function,
+        units=counts.units,
+        samples=counts.samples,
+        dead_units=counts.dead_units,
+        linear_units=counts.linear_units,
+        saturated_units=counts.saturated_units,
+        certified_units=tuple(sorted(set(counts.certified) & set(counts.dead_units))),
+        activity=counts.activity,
+        one_sided=dies,
+        permanent=counts.raw,
+        last=counts.node in last,
+        signal=counts.signal,
+        calls=counts.calls,
+        producer=counts.producer,
+        node=counts.node,
+        span=counts.span,
+    )
+
+
+def _gradients(session: Session) -> tuple[Gradient, ...]:
+    """One record a weight matrix or kernel, in the order in which the network applies them."""
+    places: dict[str, Node] = {}
+    for node in session.net.nodes:
+        layer = session.net.layer_of(node)
+        if layer is not None:
+            places.setdefault(layer.name, node)
+    trunk = trunk_of(session.net)
+    records = []
+    for name, parameter in session.parameters():
+        if parameter.ndim < 2:
+            continue
+        records.append(_gradient(session, name, parameter, places, trunk))
+    order = {layer: node.id for layer, node in places.items()}
+    records.sort(key=lambda g: order.get(owner_of(g.parameter), len(session.net.nodes)))
+    return _with_ratios(records)
+
+
+def _gradient(
+    session: Session, name: str, parameter: Tensor, places: Mapping[str, Node], trunk: frozenset[int]
+) -> Gradient:
+    owner = owner_of(name)
+    node = places.get(owner)
+    total = session.sums.get(name)
+    output = session.watch.outputs.get(owner)
+    return Gradient(
+        name=owner if name.endswith(".weight") else name,
+        parameter=name,
+        kind=_kind(session, owner, parameter),
+        norm=total.rms if total is not None else None,
+        weight_norm=norm(parameter),
+        rms=output.rms if output is not None else None,
+        frozen=not parameter.requires_grad,
+        trunk=node is not None and node.id in trunk,
+        steps=_steps(session, owner),
+        node=node.id if node is not None else None,
+        span=node.span if node is not None else None,
+    )
+
+
+def _kind(session: Session, owner: str, parameter: Tensor) -> str:
+    layer = next((layer for layer in session.net.layers if layer.name == owner), None)
+    return layer.op if layer is not None else "parameter"
+
+
+def _steps(session: Session, owner: str) -> tuple[float, ...]:
+    """norm(dL/dh_t) of the recurrent activation that a layer feeds, in the last batch."""
+    for site, norms in session.watch.steps.items():
+        if len(norms) > 1 and any(owner_of(w) == owner for w in site.weights):
+            return tuple(norms)
+    return ()
+
+
+def _with_ratios(records: Iterable[Gradient]) -> tuple[Gradient, ...]:
+    records = tuple(records)
+    largest: dict[str, float] = {}
+    for record in records:
+        largest[record.kind] = max(largest.get(record.kind, 0.0), record.elasticity or 0.0)
+    return tuple(
+        replace(r, ratio=r.elasticity / largest[r.kind])
+        if r.elasticity is not None and largest[r.kind] > 0
+        else r
+        for r in records
+    )
+
+
+def _outputs(session: Session) -> Iterator[OutputUnits]:
+    last = _predictions(session)
+    ends = [c for c in session.sites.counts.values() if c.node in last and c.plateau.dies]
+    for name, held in session.outputs.items():
+        end = next((c for c in ends if c.node is not None and c.node <= held.step), None)
+        yield OutputUnits(
+            name=name,
+            units=held.zero.numel(),
+            zero_units=tuple(held.zero.nonzero().flatten().tolist()) if end is not None else (),
+            samples=session.samples,
+            function=end.function if end is not None else "",
+            node=held.step if held.step >= 0 else None,
+            span=end.span if end is not None else None,
+        )

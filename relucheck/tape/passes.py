@@ -1,0 +1,182 @@
+"""One batch through the model and its loss, forward and backward, with everything kept that it shows."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+from torch import Tensor
+
+from relucheck.measurements import NonFinite, Phase
+from relucheck.tape.batches import Batch, ProbeError, loss_of, named_tensors_in, tensors_in
+from relucheck.tape.finite import Hunt, finite, is_mask, kind_of, located
+from relucheck.tape.gradients import GradientWatch, Sum, norm, weight_gradients
+from relucheck.tape.graph import net_of
+from relucheck.tape.modes import recording
+from relucheck.tape.names import owner_of
+from relucheck.tape.recorder import Recorder
+from relucheck.tape.session import KeptOutput, Session
+from relucheck.tape.units import Sites, between_samples
+
+_HANDLERS = ("__torch_function__", "__torch_dispatch__", "_run", "loss_of")
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+
+
+def run_pass(session: Session, batch: Batch) -> None:
+    """One batch forward and backward; the first one also gives the net and the source lines."""
+    session.sites.samples = batch.samples(session.batch_axis)
+    broken = _broken_input(session, batch)
+    session.watch.steps.clear()
+    recorder = _recorder(session, detailed=session.read is None)
+    output, loss = _run(session, recorder, batch)
+    _keep_outputs(session, recorder, output)
+    if session.read is None:
+        _first_pass(session, recorder, batch, output)
+    gradients = _backward(session, loss)
+    sound = _keep_gradients(session, gradients)
+    session.sites.end_pass()
+    session.samples += session.sites.samples
+    session.batches += 1
+    if session.non_finite is None:
+        sound = sound and all(map(finite, (loss, *tensors_in(output))))
+        session.non_finite = None if sound else broken or _hunted(session, batch, loss)
+
+
+def _recorder(session: Session, *, detailed: bool) -> Recorder:
+    return Recorder(session.names, session.sites, session.watch, _run.__code__, detailed)
+
+
+def _run(session: Session, recorder: Recorder, batch: Batch) -> tuple[Any, Tensor]:
+    """The model's output and the loss, recorded; the user's errors get the batch's shapes."""
+    recorder.feed(batch)
+    with _Explained(session, recorder, batch):
+        with recording(recorder):
+            output = session.model(*batch.args, **batch.kwargs)
+            recorder.reading_loss = True
+            loss = loss_of(output, batch, session.loss_fn) if session.loss_fn is not None else None
+        return output, loss if loss is not None else loss_of(output, batch, None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Explained:
+    """Lets an error of the user's code out as a ProbeError that says which batch it came from.
+
+    Faults of this package and Ctrl-C pass as they are.
+    """
+
+    session: Session
+    recorder: Recorder
+    batch: Batch
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: TracebackType | None) -> None:
+        if isinstance(error, Exception) and not isinstance(error, ProbeError) and not _ours(trace):
+            where = "loss function" if self.recorder.reading_loss else "model"
+            raise ProbeError(_complaint(where, self.session, self.batch, error)) from error
+
+
+def _ours(trace: TracebackType | None) -> bool:
+    """Whether an error was raised by this package's own code rather than by the user's.
+
+    The modes call the user's operations, so an error that ends in their handlers is the user's.
+    """
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    code = trace.tb_frame.f_code if trace is not None else None
+    return code is not None and code.co_filename.startswith(_PACKAGE) and code.co_name not in _HANDLERS
+
+
+def _complaint(where: str, session: Session, batch: Batch, error: Exception) -> str:
+    said = str(error).strip().split("\n", 1)[0]
+    hint = ""
+    if where == "loss function" and batch.targets is None:
+        hint = "; the batch has no targets: pass (inputs, targets)"
+    return (
+        f"the {where} failed on batch {session.batches} (inputs of shape {batch.shapes()}): "
+        f"{type(error).__name__}: {said}{hint}"
+    )
+
+
+def _first_pass(session: Session, recorder: Recorder, batch: Batch, output: Any) -> None:
+    ends = [o.step for o in session.outputs.values() if o.step >= 0]
+    session.read = net_of(session.names, recorder.steps, ends)
+    session.first_batch = batch
+    floating = [t for t in batch.tensors if t.is_floating_point()]
+    if floating:
+        session.input_signal = between_samples(floating[0].detach(), None, session.sites.samples)
+
+
+def _backward(session: Session, loss: Tensor) -> Mapping[str, Tensor | None]:
+    """dL/dp by parameter name, for the parameters that want one."""
+    trainable = {n: p for n, p in session.parameters() if p.requires_grad}
+    session.detached = bool(trainable) and not loss.requires_grad
+    gradients = weight_gradients(loss, trainable.values())
+    return dict(zip(trainable, gradients, strict=True))
+
+
+def _keep_gradients(session: Session, gradients: Mapping[str, Tensor | None]) -> bool:
+    """Adds a batch to the sums; whether all of it was finite."""
+    sound = True
+    for name, gradient in gradients.items():
+        total = session.sums.setdefault(name, Sum())
+        if gradient is not None:
+            dense = gradient.coalesce().values() if gradient.is_sparse else gradient
+            size = norm(dense)
+            sound &= math.isfinite(size)
+            total.squares += size**2
+            total.count += 1
+    return sound
+
+
+def _keep_outputs(session: Session, recorder: Recorder, output: Any) -> None:
+    """Which units of each output have been exactly zero so far."""
+    for name, tensor in named_tensors_in(output):
+        if not tensor.is_floating_point() or tensor.ndim == 0:
+            continue
+        value = recorder.values.get(tensor)
+        held = session.outputs.get(name)
+        step, axis = (value.node, value.axis) if value is not None else (-1, None)
+        zero = _zero_units(tensor.detach(), axis)
+        if held is None or held.zero.shape != zero.shape:
+            session.outputs[name] = KeptOutput(step, axis, zero)
+        else:
+            held.zero &= zero
+
+
+def _zero_units(tensor: Tensor, axis: int | None) -> Tensor:
+    unit = tensor.ndim - 1 if axis is None else axis
+    others = [d for d in range(tensor.ndim) if d != unit]
+    return (tensor == 0).all(dim=others) if others else tensor == 0
+
+
+def _broken_input(session: Session, batch: Batch) -> NonFinite | None:
+    """NaN or infinity that the network is given, in its input or its parameters."""
+    for tensor in batch.tensors:
+        if not finite(tensor) and not is_mask(tensor):
+            return NonFinite(Phase.INPUT, kind_of([tensor]), "input", "", session.batches)
+    if session.batches == 0:
+        for name, parameter in session.parameters():
+            if not finite(parameter):
+                return NonFinite(Phase.PARAMETER, kind_of([parameter]), name, owner_of(name), 0)
+    return None
+
+
+def _hunted(session: Session, batch: Batch, loss: Tensor) -> NonFinite:
+    """Runs a batch again and looks at every operation for the first that is not finite."""
+    hunt = Hunt()
+    probe = Recorder(
+        session.names, Sites(session.sites.samples), GradientWatch(), _run.__code__, True, hunt=hunt
+    )
+    _, again = _run(session, probe, batch)
+    _backward(session, again)
+    suspect = hunt.first
+    if suspect is None:
+        phase = Phase.BACKWARD if finite(loss) else Phase.FORWARD
+        return NonFinite(phase, kind_of([loss.detach()]), "loss", "", session.batches)
+    return located(suspect, probe.steps, session.batches)
