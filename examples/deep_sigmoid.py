@@ -6,7 +6,7 @@ from torch import nn
 import relucheck
 
 DEPTH = 10
-WIDTH = 64
+WIDTH = 100
 
 
 class DeepSigmoid(nn.Module):

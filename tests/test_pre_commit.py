@@ -12,7 +12,14 @@ ROOT = Path(__file__).parent.parent
 BAD = """\
 from torch import nn
 
-model = nn.Sequential(nn.Linear(10, 20), nn.Linear(20, 5))
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(10, 20), nn.Linear(20, 5))
+
+    def forward(self, x):
+        return self.layers(x)
 """
 GOOD = BAD.replace("nn.Linear(20, 5)", "nn.ReLU(), nn.Linear(20, 5)")
 
@@ -80,7 +87,7 @@ def pre_commit(project, *args):
 def test_a_bad_file_fails_the_hook(project):
     done = pre_commit(project, "run", "--all-files")
     assert done.returncode == 1, done.stdout + done.stderr
-    assert "bad.py:3:42" in done.stdout
+    assert "bad.py:7:51" in done.stdout
     assert "RLU201" in done.stdout
     assert "nn.Linear(10, 5)" in done.stdout
     assert "good.py" not in done.stdout
