@@ -87,7 +87,7 @@ def pre_commit(project, *args):
 def test_a_bad_file_fails_the_hook(project):
     done = pre_commit(project, "run", "--all-files")
     assert done.returncode == 1, done.stdout + done.stderr
-    assert "bad.py:7:51" in done.stdout
+    assert "bad.py:7:56" in done.stdout
     assert "RLU201" in done.stdout
     assert "nn.Linear(10, 5)" in done.stdout
     assert "good.py" not in done.stdout
