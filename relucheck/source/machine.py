@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 MAX_DEPTH = 32
 MAX_NODES = 6_000
+SCRIPT_STEPS = 60_000
 Thunk = Callable[[], str]
 
 
@@ -78,6 +79,8 @@ class Machine:
         self.steps = 0
         self.recorded = 0
         self.limit = sys.maxsize
+        self.script_steps = SCRIPT_STEPS
+        self.max_nodes = MAX_NODES
         self.depth = 0
         self.maybe = 0
         self.mode_tests = 0
@@ -134,7 +137,7 @@ class Machine:
 
     @property
     def too_deep(self) -> bool:
-        return self.depth >= MAX_DEPTH or len(self.tape.nodes) > MAX_NODES
+        return self.depth >= MAX_DEPTH or len(self.tape.nodes) > self.max_nodes
 
     # -- places ---------------------------------------------------------------------------------
 

@@ -41,6 +41,25 @@ def read_project(modules: Sequence[tuple[Document, ast.Module]]) -> Reading:
         return reader.read()
 
 
+def read_script(
+    script: tuple[Document, ast.Module], modules: Sequence[tuple[Document, ast.Module]], steps: int
+) -> Net:
+    """The Net of one script that imports from ``modules``, with a budget of its own.
+
+    Where ``read_project`` reads everything a little, this reads one program to its end, to compare
+    it with a real pass.
+    """
+    project = Project()
+    for document, tree in modules:
+        project.add(document, tree)
+    scope = project.add(*script)
+    m = Machine(evaluate, execute, call, define, put, load)
+    m.script_steps, m.max_nodes = steps, steps
+    with deep_recursion():
+        run_script(m, scope)
+    return scope.tape.freeze(scope.path, scope.path)
+
+
 @dataclass(slots=True)
 class Reader:
     """The phases of reading a project; a file in which relucheck fails is left out of later ones."""

@@ -30,7 +30,6 @@ from relucheck.source.values import (
     one_of,
 )
 
-SCRIPT_STEPS = 60_000
 FUNCTION_STEPS = 6_000
 CLASS_STEPS = 20_000
 FILE_STEPS = 60_000
@@ -42,7 +41,7 @@ def load(m: Machine, scope: ModuleScope) -> None:
         return
     scope.state = "running"
     with m.aside(scope.tape):
-        attempt(m, SCRIPT_STEPS, lambda: m.execute(m, scope.tree.body, Frame(scope, scope.names)))
+        attempt(m, m.script_steps, lambda: m.execute(m, scope.tree.body, Frame(scope, scope.names)))
     scope.state = "done"
 
 
@@ -70,7 +69,7 @@ def run_script(m: Machine, scope: ModuleScope) -> None:
     m.tape = scope.tape
     for statement in main_blocks(scope.tree):
         frame = Frame(scope, scope.names)
-        attempt(m, SCRIPT_STEPS, lambda body=statement.body, f=frame: m.execute(m, body, f))  # type: ignore[misc]
+        attempt(m, m.script_steps, lambda body=statement.body, f=frame: m.execute(m, body, f))  # type: ignore[misc]
 
 
 def main_blocks(tree: ast.Module) -> list[ast.If]:

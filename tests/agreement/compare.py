@@ -1,0 +1,119 @@
+"""Comparing two nets of one model: what the source reader says, and what a real pass did.
+
+Only affine layers and activations are compared: they are what the rules speak about. Each is
+matched by its operation in order of execution (a longest common subsequence), then the matched ones
+by what feeds them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+
+from relucheck.net import Net, Node
+from relucheck.ops import Kind
+
+KEYS = (Kind.AFFINE, Kind.ACTIVATION)
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How far two nets agree.
+
+    ``seen`` operations were run; of these the source reader knows ``agree``, and ``unknown`` are
+    behind something that it does not know. ``wrong`` lists operations that it claims and that did
+    not run, ``wrong_edges`` those where it claims another producer.
+    """
+
+    seen: int
+    agree: int
+    unknown: int
+    wrong: tuple[str, ...]
+    wrong_edges: tuple[str, ...]
+    edges: int
+
+
+def keys_of(net: Net) -> list[Node]:
+    """The affine layers and activations of a net, in order of execution."""
+    return [node for node in net.nodes if node.kind in KEYS]
+
+
+def label(net: Net, node: Node) -> str:
+    """An operation as both readers spell it, with its width where that is known."""
+    if node.kind is Kind.ACTIVATION:
+        return {"clip": "clip", "hardsigmoid": "hardsigmoid"}.get(node.op, node.op)
+    args = net.args_of(node)
+    width = args.get("out_features", args.get("out_channels"))
+    return f"{node.op}:{width}" if isinstance(width, int) else node.op
+
+
+def compare(source: Net, tape: Net) -> Agreement:
+    """The agreement of the net read from source with the net of a real pass."""
+    said, ran = keys_of(source), keys_of(tape)
+    pairs = matched([node.op for node in said], [node.op for node in ran])
+    to_ran = {said[i].id: ran[j] for i, j in pairs}
+    claimed = [node for node in said if not node.maybe]
+    wrong = tuple(_describe(source, node) for node in claimed if node.id not in to_ran)
+    edges, wrong_edges = _compare_edges(source, tape, to_ran)
+    return Agreement(len(ran), len(pairs), len(ran) - len(pairs), wrong, wrong_edges, edges)
+
+
+def matched(a: list[str], b: list[str]) -> list[tuple[int, int]]:
+    """Pairs of positions of a common subsequence."""
+    blocks = SequenceMatcher(None, a, b, autojunk=False).get_matching_blocks()
+    return [(block.a + k, block.b + k) for block in blocks for k in range(block.size)]
+
+
+def _describe(net: Net, node: Node) -> str:
+    return f"{node.op} {net.label(node)} at {node.span}"
+
+
+def _compare_edges(source: Net, tape: Net, to_ran: dict[int, Node]) -> tuple[int, tuple[str, ...]]:
+    """The known edges between matched operations, and those that the pass does not have."""
+    edges, wrong = 0, []
+    back = {node.id for node in to_ran.values()}
+    for said_id, ran in to_ran.items():
+        node = source.nodes[said_id]
+        feeds = upstream(tape, ran)
+        if not feeds <= back:
+            continue  # fed by something that the source reader does not know
+        for before in sure_upstream(source, node):
+            if before in to_ran:
+                edges += 1
+                if to_ran[before].id not in feeds:
+                    wrong.append(f"{_describe(source, source.nodes[before])} -> {_describe(source, node)}")
+    return edges, tuple(wrong)
+
+
+def upstream(net: Net, node: Node) -> set[int]:
+    """The nearest affine layers and activations that feed a node, through anything else."""
+    found: set[int] = set()
+    todo, seen = list(net.inputs(node)), set()
+    while todo:
+        current = todo.pop()
+        if current.id in seen:
+            continue
+        seen.add(current.id)
+        if current.kind in KEYS:
+            found.add(current.id)
+        else:
+            todo.extend(net.inputs(current))
+    return found
+
+
+def sure_upstream(net: Net, node: Node) -> set[int]:
+    """The same where no branch, loop or unknown call stands between."""
+    found: set[int] = set()
+    todo, seen = list(net.inputs(node)), set()
+    while todo:
+        current = todo.pop()
+        if current.id in seen:
+            continue
+        seen.add(current.id)
+        if current.kind in (Kind.JOIN, Kind.UNKNOWN):
+            continue
+        if current.kind in KEYS:
+            found.add(current.id)
+        else:
+            todo.extend(net.inputs(current))
+    return found

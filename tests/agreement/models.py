@@ -1,0 +1,131 @@
+"""Published models for the comparison, each as the script that makes and runs it."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+
+import torch
+from torch import nn
+
+from relucheck.net import Net
+from relucheck.source.files import Document, from_text, read
+from relucheck.source.project import read_script
+from relucheck.tape.probe import measure
+from tests.agreement.compare import Agreement, compare
+
+STEPS = 3_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model of a package: the import, the expression that makes it, and the shape of its input."""
+
+    package: str
+    name: str
+    imports: str
+    make: str
+    shape: tuple[int, ...]
+
+    @property
+    def script(self) -> str:
+        """A program that makes the model and runs it once."""
+        return f"import torch\n{self.imports}\nmodel = {self.make}\nout = model(torch.randn{self.shape})\n"
+
+
+def load_torchvision() -> ModuleType:
+    """torchvision, with the operators of its binary half declared where only its sources are there."""
+    library = torch.library.Library("torchvision", "FRAGMENT")
+    for _ in range(50):
+        try:
+            return importlib.import_module("torchvision.models")
+        except RuntimeError as error:
+            missing = re.search(r"operator torchvision::(\w+) does not exist", str(error))
+            if missing is None:
+                raise
+            library.define(f"{missing.group(1)}() -> Tensor")
+            for name in [name for name in sys.modules if name.startswith("torchvision")]:
+                del sys.modules[name]
+    raise RuntimeError("torchvision needs more operators than expected")
+
+
+TORCHVISION = (
+    "alexnet vgg11_bn densenet121 resnet18 resnet50 resnext50_32x4d wide_resnet50_2 squeezenet1_0 mobilenet_v2 "
+    "mobilenet_v3_small mnasnet0_5 shufflenet_v2_x0_5 efficientnet_b0 efficientnet_v2_s regnet_y_400mf "
+    "regnet_x_400mf convnext_tiny swin_t swin_v2_t vit_b_16 maxvit_t googlenet"
+).split()
+
+
+def torchvision_models() -> list[Model]:
+    """One or more of each family of torchvision's classifiers."""
+    load_torchvision()
+    return [
+        Model(
+            "torchvision",
+            name,
+            f"from torchvision.models import {name}",
+            f"{name}({'aux_logits=False, init_weights=False' if name == 'googlenet' else ''})",
+            (1, 3, 224, 224),
+        )
+        for name in TORCHVISION
+    ]
+
+
+def timm_models(limit: int) -> list[Model]:
+    """The smallest architecture of each of timm's model files, by parameter count."""
+    timm = importlib.import_module("timm")
+    chosen: list[Model] = []
+    for module in timm.list_modules():
+        names = timm.list_models(module=module)
+        if names:
+            name = min(names, key=lambda n: (len(n), n))
+            size = timm.get_pretrained_cfg(name).input_size if timm.get_pretrained_cfg(name) else (3, 224, 224)
+            chosen.append(
+                Model("timm", name, f"from timm.models.{module} import {name}", f"{name}()", (1, *size))
+            )
+    return chosen[:limit]
+
+
+@lru_cache(maxsize=4)
+def sources(package: str) -> tuple[tuple[Document, ast.Module], ...]:
+    """The source files of an installed package, parsed."""
+    spec = importlib.util.find_spec(package)
+    assert spec is not None and spec.submodule_search_locations
+    root = Path(spec.submodule_search_locations[0])
+    found = []
+    for path in sorted(root.rglob("*.py")):
+        document = read(str(path))
+        if isinstance(document, Document):
+            found.append((document, ast.parse(document.text)))
+    return tuple(found)
+
+
+def source_net(model: Model) -> Net:
+    """The net that the source reader makes of the model's script."""
+    modules = sources(model.package)
+    root = Path(modules[0][0].path).parent.parent
+    script = from_text(str(root / "agreement_script.py"), model.script)
+    assert isinstance(script, Document)
+    return read_script((script, ast.parse(script.text)), modules, STEPS)
+
+
+def tape_net(model: Model) -> Net:
+    """The net that one real pass of the model leaves behind."""
+    names: dict[str, object] = {"torch": torch}
+    exec(model.imports, names)  # noqa: S102 (the scripts are written above)
+    made = eval(model.make, names)  # noqa: S307
+    assert isinstance(made, nn.Module)
+    return measure(made.eval(), [torch.randn(model.shape)]).net
+
+
+def agreements(models: list[Model]) -> Iterator[tuple[Model, Agreement]]:
+    """The comparison for each model."""
+    for model in models:
+        yield model, compare(source_net(model), tape_net(model))
