@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from relucheck.net import Layer, Net, Node, Output
+from relucheck.net import UNKNOWN, Layer, Net, Node, Output, Shape
 from relucheck.ops import op_named
 from relucheck.tape.names import Names, layers_of
 from relucheck.tape.steps import Step
@@ -41,8 +41,16 @@ def _node(index: int, step: Step, layers: dict[str, Layer]) -> Node:
         scope=step.scope,
         spelling=step.spelling,
         in_forward=True,
-        shape=step.shape,
+        shape=_shape(step),
+        batch_first=step.batch == 0,
     )
+
+
+def _shape(step: Step) -> Shape | None:
+    """The shape with the batch left open: another batch may have another size."""
+    if step.shape is None:
+        return None
+    return tuple(UNKNOWN if axis == step.batch else size for axis, size in enumerate(step.shape))
 
 
 def _path(steps: Sequence[Step]) -> str:

@@ -47,7 +47,14 @@ def run_pass(session: Session, batch: Batch) -> None:
 
 
 def _recorder(session: Session, *, detailed: bool) -> Recorder:
-    return Recorder(session.names, session.sites, session.watch, _run.__code__, detailed)
+    return Recorder(
+        session.names,
+        session.sites,
+        session.watch,
+        _run.__code__,
+        detailed,
+        batch_axis=session.batch_axis,
+    )
 
 
 def _run(session: Session, recorder: Recorder, batch: Batch) -> tuple[Any, Tensor]:

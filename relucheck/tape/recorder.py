@@ -28,11 +28,22 @@ from relucheck.tape.idioms import Reading, comparison, read
 from relucheck.tape.names import Names, folded_op, is_activation, owner_of, spelling_of
 from relucheck.tape.places import user_places
 from relucheck.tape.spellings import bound, spelled
-from relucheck.tape.steps import AFFINE_OPS, WEIGHTED, Call, Fold, Step, carried, shape_of, source_of
+from relucheck.tape.steps import (
+    AFFINE_OPS,
+    WEIGHTED,
+    Call,
+    Fold,
+    Step,
+    batch_of,
+    carried,
+    shape_of,
+    source_of,
+)
 from relucheck.tape.units import Counts, SiteKey, Sites, between_samples
 from relucheck.tape.values import Value, Values, flat
 
 _COMPOSED = frozenset({"softsign", "tanhshrink"})
+_KEEP_BATCH = frozenset({"linear", "attention", "softmax", "log_softmax", "layer_norm", "dropout"})
 _FOLDED_KINDS = frozenset(
     {Kind.ACTIVATION, Kind.NORM, Kind.DROPOUT, Kind.ATTENTION, Kind.LOSS, Kind.AFFINE, Kind.RESAMPLE}
 )
@@ -55,13 +66,17 @@ class Recorder:
     reading_loss: bool = False
     hunt: Hunt | None = None
     observed: list[Counts] = field(default_factory=list)
+    makers: int = 0
+    batch_axis: int = 0
 
     # -- inputs ---------------------------------------------------------------------------------
 
     def feed(self, batch: Batch) -> None:
         """Declares the tensors of a batch as the network's inputs."""
         for tensor in batch.tensors:
-            value = Value(self._add(Step("input", (), shape=tuple(tensor.shape))), data=True)
+            axis = self.batch_axis if tensor.ndim > self.batch_axis else None
+            step = Step("input", (), shape=tuple(tensor.shape), batch=axis)
+            value = Value(self._add(step), data=True, batch=axis)
             self.values.put(tensor, value, fresh=False)
 
     def settle(self) -> None:
@@ -124,7 +139,8 @@ class Recorder:
     ) -> Fold:
         inputs = self._inputs(op, tensors)
         places = user_places(self.stop) if self.detailed else ()
-        return Fold(len(self.steps), op, args, explicit, spelling, inputs, places)
+        batch = next((v.batch for t in tensors if (v := self.values.get(t)) is not None and v.data), None)
+        return Fold(len(self.steps), op, args, explicit, spelling, inputs, places, batch)
 
     def unfold(self, fold: Fold, outputs: list[Tensor]) -> None:
         """Replaces the steps since the fold began by one, made of the same outputs."""
@@ -132,30 +148,35 @@ class Recorder:
         if not held:
             return
         del self.steps[fold.start :]
-        known = tuple(dict.fromkeys(i for i in fold.inputs if i < len(self.steps)))
-        node = self._add(
-            Step(
-                fold.op,
-                known,
-                self._step_layer(fold.op, held[0][1]),
-                fold.args,
-                fold.explicit,
-                fold.spelling,
-                self.scope,
-                fold.places,
-                tuple(held[0][0].shape),
-            )
+        tensor, value = held[0]
+        batch = _kept_batch(fold, value, tensor)
+        step = Step(
+            op=fold.op,
+            inputs=tuple(dict.fromkeys(i for i in fold.inputs if i < len(self.steps))),
+            layer=self._step_layer(fold.op, value),
+            args=fold.args,
+            explicit=fold.explicit,
+            spelling=fold.spelling,
+            scope=self.scope,
+            places=fold.places,
+            shape=tuple(tensor.shape),
+            batch=batch,
         )
+        node = self._add(step)
         for counts in self.observed:
             if counts.node is not None and counts.node >= fold.start:
                 counts.node = node
         for tensor, value in held:
-            moved = replace(value, node=node)
-            inplace = self.values.writes.get(tensor.untyped_storage().data_ptr())
-            if inplace is not None and inplace.node >= fold.start:
-                self.values.write(tensor, moved)
-            else:
-                self.values.put(tensor, moved, fresh=False)
+            moved = replace(value, node=node, batch=_kept_batch(fold, value, tensor))
+            self._move(tensor, moved, fold.start)
+
+    def _move(self, tensor: Tensor, value: Value, start: int) -> None:
+        """A tensor's value under its new step; what was written in place stays seen by every view."""
+        written = self.values.writes.get(tensor.untyped_storage().data_ptr())
+        if written is not None and written.node >= start:
+            self.values.write(tensor, value)
+        else:
+            self.values.put(tensor, value, fresh=False)
 
     # -- operations of the dispatcher ---------------------------------------------------------------
 
@@ -211,7 +232,7 @@ class Recorder:
         reading = call.reading
         if reading.op == "clone" and call.op.name == "copy_" and len(call.tensors) > 1:
             reading = replace(reading, operand=None)
-        node = self._record(call, reading, outputs)
+        node = self._record(call, reading, args, outputs)
         for tensor in outputs:
             value = self._made(call, reading, node, args, tensor)
             if call.op.inplace:
@@ -252,7 +273,7 @@ class Recorder:
             else:
                 self.values.put(tensor, value, fresh=not call.op.aliases)
 
-    def _record(self, call: Call, reading: Reading, outputs: list[Tensor]) -> int:
+    def _record(self, call: Call, reading: Reading, arguments: Sequence[Any], outputs: list[Tensor]) -> int:
         inputs = self._inputs(reading.op, call.tensors, call.held)
         args: Mapping[str, Arg] = {**reading.args, "inplace": True} if call.op.inplace else reading.args
         step = Step(
@@ -265,6 +286,7 @@ class Recorder:
             self.scope,
             user_places(self.stop) if self.detailed else (),
             tuple(outputs[0].shape) if outputs else None,
+            batch_of(call, arguments, tuple(outputs[0].shape)) if outputs else None,
         )
         return self._add(step)
 
@@ -312,11 +334,15 @@ class Recorder:
         main = call.main
         assert main is not None  # the caller has checked
         if reading.op in WEIGHTED and reading.op != "prelu":
-            return self._from_layer(call, reading.op, main, node, tuple(out.shape))
+            batch = batch_of(call, args, tuple(out.shape))
+            return self._from_layer(call, reading.op, node, batch, tuple(out.shape))
         return carried(call, reading.op, node, args, tuple(out.shape))
 
-    def _from_layer(self, call: Call, op: str, main: Value, node: int, shape: tuple[int, ...]) -> Value:
+    def _from_layer(self, call: Call, op: str, node: int, batch: int | None, shape: tuple[int, ...]) -> Value:
         """A value with units of its own, those of the layer that made it."""
+        main = call.main
+        assert main is not None  # the caller has checked
+        self.makers += 1
         axis = made_by(op, shape)
         if axis is None:  # LayerNorm keeps the units of what it reads
             same = main.axis is not None and shape_of(main, call) == shape
@@ -329,7 +355,8 @@ class Recorder:
             label=label,
             affine=label if op in AFFINE_OPS else main.affine,
             weights=tuple(dict.fromkeys(w for v in call.held if not v.data for w in v.weights)),
-            maker=node,
+            maker=self.makers,
+            batch=batch,
             raw=main.raw and (op not in AFFINE_OPS or main.maker < 0),
             source=source_of(op, call, main),
         )
@@ -388,3 +415,10 @@ class Recorder:
             return None
         places = user_places(self.stop)
         return places[-1] if places else None
+
+
+def _kept_batch(fold: Fold, value: Value, tensor: Tensor) -> int | None:
+    """The batch axis after a call, which inner reshapes may have hidden: that of its first input."""
+    if value.batch is not None or fold.op not in _KEEP_BATCH:
+        return value.batch
+    return fold.batch if fold.batch is not None and fold.batch < tensor.ndim else None

@@ -8,18 +8,18 @@ from typing import Any
 from relucheck.net import Arg
 from relucheck.ops import FUNCTIONS, METHODS, TORCH, Spelling
 
+_PUBLIC = {"log_sigmoid": "logsigmoid", "_threshold": "threshold"}
+"""The names under which users call what torch calls otherwise inside."""
+
 
 def spelled(func: Any) -> tuple[Spelling | None, str]:
     """How the table knows a function that torch was called with, and how it is written."""
     name = getattr(func, "__name__", "")
     home = getattr(func, "__module__", None) or ""
     if home in ("torch.nn.functional", "torch._C._nn", "torch.special"):
-        return FUNCTIONS.get(
-            {"log_sigmoid": "logsigmoid", "_threshold": "threshold"}.get(name, name)
-        ), f"F.{name}"
-    if home == "torch":
-        return TORCH.get(name), f"torch.{name}"
-    return METHODS.get(name), name
+        public = _PUBLIC.get(name, name)
+        return FUNCTIONS.get(public), public
+    return (TORCH if home == "torch" else METHODS).get(name), name
 
 
 def bound(

@@ -49,6 +49,7 @@ class Step:
     scope: str = ""
     places: tuple[Span, ...] = ()
     shape: tuple[int, ...] | None = None
+    batch: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ class Fold:
     spelling: str
     inputs: tuple[int, ...]
     places: tuple[Span, ...]
+    batch: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +92,21 @@ def carried(call: Call, op: str, node: int, args: Sequence[Any], shape: tuple[in
         main,
         node=node,
         axis=axis,
+        batch=batch_of(call, args, shape),
         depth=main.depth + (op_named(op).kind is Kind.ACTIVATION),
         weights=joined,
         label=main.label if joined == main.weights else owner_of(joined[0]),
         mask=call.mask or (main.mask if op == "cast" else None),
         source=main.source if _transparent(op, before, shape) else Source(op, before=main.source),
     )
+
+
+def batch_of(call: Call, args: Sequence[Any], shape: tuple[int, ...]) -> int | None:
+    """The axis that counts samples in a result, or None where it is not known."""
+    main = call.main
+    if main is None or main.batch is None:
+        return None
+    return followed(call.op.name.removesuffix("_"), args, shape_of(main, call), main.batch, shape)
 
 
 def _transparent(op: str, before: tuple[int, ...], after: tuple[int, ...]) -> bool:

@@ -41,7 +41,8 @@ class Value:
     layer that made the units, ``affine`` that of the last Linear or convolution, ``maker`` the
     layer's step and ``weights`` the parameters it applied (for a value that is no data: those it is
     computed from). ``depth`` counts activations since.
-    ``raw``: nothing trainable lies between the data and the layer that made the units.
+    ``raw``: nothing trainable lies between the data and the layer that made the units. ``batch`` is the
+    axis that counts samples, as far as it can be followed.
     """
 
     node: int
@@ -55,6 +56,7 @@ class Value:
     mask: Mask | None = None
     random: bool = False
     raw: bool = True
+    batch: int | None = None
     source: Source | None = field(default=None, repr=False)
 
 
