@@ -697,18 +697,7 @@ _TENSOR = {
 METHODS: dict[str, Spelling] = dict(_TENSOR)
 """Methods of a tensor by name; the tensor is the first parameter."""
 
-_CREATORS = (
-    "empty",
-    "arange",
-    "linspace",
-    "eye",
-    "full",
-    "tensor",
-    "as_tensor",
-    "from_numpy",
-    "tril",
-    "triu",
-)
+_CREATORS = ("empty", "arange", "linspace", "logspace", "eye", "tril_indices", "triu_indices")
 TORCH: dict[str, Spelling] = {
     **{name: FUNCTIONS[name] for name in FUNCTIONS if not name.startswith("adaptive")},
     **_TENSOR,
@@ -726,6 +715,8 @@ TORCH: dict[str, Spelling] = {
     "ones": spell("constant", "*size", value=1.0),
     "ones_like": spell("constant", "input", value=1.0),
     "full_like": spell("constant", "input,value"),
+    "full": spell("constant", "size,value"),
+    **{name: spell("constant") for name in _CREATORS},
     "randn": spell("random", "*size"),
     "rand": spell("random", "*size"),
     "randint": spell("random", "low=0,high=0,size=None"),

@@ -527,7 +527,7 @@ _TEXT = frozenset(
 def text_method(m: Machine, text: str, name: str, a: Arguments) -> Value:
     """A method of a string, carried out where its arguments are known."""
     if name == "format":
-        return UNK
+        return _format(text, a)
     args = [v.value for v in a.args if isinstance(v, Const)]
     if name == "join" and a.args:
         items, exact = iterate(m, a.args[0])
@@ -540,6 +540,17 @@ def text_method(m: Machine, text: str, name: str, a: Arguments) -> Value:
     except (TypeError, ValueError):
         return UNK
     return seq([Const(w) for w in result]) if isinstance(result, list) else Const(result)
+
+
+def _format(text: str, a: Arguments) -> Value:
+    args = [v.value for v in a.args if isinstance(v, Const)]
+    kwargs = {k: v.value for k, v in a.kwargs if isinstance(v, Const)}
+    if len(args) != len(a.args) or len(kwargs) != len(a.kwargs) or a.open:
+        return UNK
+    try:
+        return Const(text.format(*args, **kwargs))
+    except (IndexError, KeyError, ValueError, AttributeError, TypeError):
+        return UNK
 
 
 def class_name(m: Machine, value: Value) -> Value:

@@ -241,8 +241,20 @@ def _binop(m: Machine, node: ast.BinOp, frame: Frame) -> Value:
     left = m.evaluate(m, node.left, frame)
     right = m.evaluate(m, node.right, frame)
     if isinstance(node.op, ast.Mod) and isinstance(left, Const) and isinstance(left.value, str):
-        return UNK
+        return _formatted(left.value, right)
     return _at(m, node, frame, lambda: _noted(m, binary(m, type(node.op), left, right), node))
+
+
+def _formatted(text: str, value: Value) -> Value:
+    """``"layer%d" % i``."""
+    values = value.items if isinstance(value, Seq) and value.kind == "tuple" else (value,)
+    plain = tuple(v.value for v in values if isinstance(v, Const))
+    if len(plain) != len(values):
+        return UNK
+    try:
+        return Const(text % plain)
+    except (TypeError, ValueError):
+        return UNK
 
 
 def _noted(m: Machine, value: Value, node: ast.BinOp) -> Value:

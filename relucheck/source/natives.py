@@ -15,6 +15,8 @@ from relucheck.source.objects import (
     children_of,
     container_items,
     fill_container,
+    fill_fields,
+    is_dataclass,
     modules_of,
     set_attribute,
 )
@@ -270,6 +272,9 @@ def _init_base(m: Machine, receiver: Instance, arguments: Arguments) -> None:
         return
     if receiver.cls is None:
         return
+    base = next((c for c in receiver.cls.mro() if is_dataclass(c) and "__init__" not in c.attrs), None)
+    if base is not None:
+        fill_fields(m, receiver, base, arguments)
     for name in receiver.cls.outside():
         if layer_class(name) is not None:
             m.heap.store(receiver.attrs, "_base", m.call(m, External(name), arguments))

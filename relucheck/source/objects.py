@@ -98,8 +98,8 @@ def instantiate(m: Machine, cls: Class, arguments: Arguments) -> Value:
         m.call(m, Bound(init, instance), arguments)
     elif instance.container:
         fill_container(m, instance, arguments)
-    elif _is_dataclass(cls):
-        _fill_fields(m, instance, cls, arguments)
+    elif is_dataclass(cls):
+        fill_fields(m, instance, cls, arguments)
     else:
         _torch_base(m, instance, arguments)
     return instance
@@ -111,7 +111,7 @@ def _is_function_class(cls: Class) -> bool:
     )
 
 
-def _is_dataclass(cls: Class) -> bool:
+def is_dataclass(cls: Class) -> bool:
     for decorator in cls.node.decorator_list:
         target = decorator.func if isinstance(decorator, ast.Call) else decorator
         name = target.attr if isinstance(target, ast.Attribute) else getattr(target, "id", "")
@@ -120,7 +120,7 @@ def _is_dataclass(cls: Class) -> bool:
     return False
 
 
-def _fill_fields(m: Machine, instance: Instance, cls: Class, arguments: Arguments) -> None:
+def fill_fields(m: Machine, instance: Instance, cls: Class, arguments: Arguments) -> None:
     names = [
         s.target.id
         for c in reversed(cls.mro())

@@ -8,7 +8,6 @@ by what feeds them.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 
 from relucheck.net import Net, Node
 from relucheck.ops import Kind
@@ -34,8 +33,16 @@ class Agreement:
 
 
 def keys_of(net: Net) -> list[Node]:
-    """The affine layers and activations of a net, in order of execution."""
-    return [node for node in net.nodes if node.kind in KEYS]
+    """The affine layers and activations of a net that depend on its input, in order of execution.
+
+    Tables that are computed from parameters alone (relative positions) are left out: a pass records
+    what happens to the input.
+    """
+    fed: set[int] = set()
+    for node in net.nodes:
+        if node.op in ("input", "random") or any(i in fed for i in node.inputs):
+            fed.add(node.id)
+    return [node for node in net.nodes if node.kind in KEYS and node.id in fed]
 
 
 def label(net: Net, node: Node) -> str:
@@ -59,9 +66,22 @@ def compare(source: Net, tape: Net) -> Agreement:
 
 
 def matched(a: list[str], b: list[str]) -> list[tuple[int, int]]:
-    """Pairs of positions of a common subsequence."""
-    blocks = SequenceMatcher(None, a, b, autojunk=False).get_matching_blocks()
-    return [(block.a + k, block.b + k) for block in blocks for k in range(block.size)]
+    """Pairs of positions of a longest common subsequence."""
+    best = [[0] * (len(b) + 1) for _ in range(len(a) + 1)]
+    for i in range(len(a) - 1, -1, -1):
+        for j in range(len(b) - 1, -1, -1):
+            same = best[i + 1][j + 1] + 1 if a[i] == b[j] else 0
+            best[i][j] = max(same, best[i + 1][j], best[i][j + 1])
+    pairs, i, j = [], 0, 0
+    while i < len(a) and j < len(b):
+        if a[i] == b[j] and best[i][j] == best[i + 1][j + 1] + 1:
+            pairs.append((i, j))
+            i, j = i + 1, j + 1
+        elif best[i + 1][j] >= best[i][j + 1]:
+            i += 1
+        else:
+            j += 1
+    return pairs
 
 
 def _describe(net: Net, node: Node) -> str:
