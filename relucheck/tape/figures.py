@@ -114,9 +114,17 @@ def _gradients(session: Session) -> tuple[Gradient, ...]:
         if parameter.ndim < 2:
             continue
         records.append(_gradient(session, name, parameter, places, trunk))
-    order = {layer: node.id for layer, node in places.items()}
-    records.sort(key=lambda g: order.get(owner_of(g.parameter), len(session.net.nodes)))
+    end = len(session.net.nodes)
+    records.sort(key=lambda g: next((places[p].id for p in _enclosing(g.parameter) if p in places), end))
     return _with_ratios(records)
+
+
+def _enclosing(parameter: str) -> Iterator[str]:
+    """The layer of a parameter and the modules around it, inside out: a folded module is one node."""
+    path = owner_of(parameter)
+    while path:
+        yield path
+        path = path.rpartition(".")[0]
 
 
 def _gradient(

@@ -29,6 +29,8 @@ _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 def run_pass(session: Session, batch: Batch) -> None:
     """One batch forward and backward; the first one also gives the net and the source lines."""
     session.sites.samples = batch.samples(session.batch_axis)
+    if session.sites.samples == 0:
+        raise ProbeError(f"batch {session.batches} holds no sample (inputs of shape {batch.shapes()})")
     broken = _broken_input(session, batch)
     session.watch.steps.clear()
     recorder = _recorder(session, detailed=session.read is None)

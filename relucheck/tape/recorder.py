@@ -366,7 +366,9 @@ class Recorder:
     def _observe(self, reading: Reading, main: Value) -> SiteKey | None:
         where = plateau(reading.op, reading.args)
         z = reading.operand
-        if where is None or z is None or self.reading_loss or not z.is_floating_point() or self._gated():
+        if where is None or z is None or self.reading_loss or self._gated():
+            return None
+        if not z.is_floating_point() or z.numel() == 0:  # an expert that no sample was sent to
             return None
         units = z.shape[-1 if main.axis is None else main.axis] if z.ndim else 1
         key = SiteKey(self._site(reading.op, main), reading.op, main.weights, main.depth, units)

@@ -98,6 +98,7 @@ def refused(model: Any, batches: Any, loss: Any = None) -> str:
 def test_what_cannot_be_used_is_said() -> None:
     assert refused(net(), []) == "batches is empty: a probe needs at least one batch to run the model on"
     assert "not an nn.Module" in refused(3, [X]) or "must be an nn.Module" in refused(3, [X])
+    assert "batch 0 holds no sample" in refused(net(), [torch.randn(0, 4)])
     assert "must be an iterable of batches" in refused(net(), 3)
     assert "a batch must be" in refused(net(), ["x"])
     assert "an empty tuple" in refused(net(), [()])
