@@ -82,9 +82,7 @@ def main():
     print(f"{'spelling':22}{'read as':10}{'layer':12}{'units':>6}{'dead':>6}{'always on':>11}")
     for spelling, report in found.items():
         (site,) = report.activations
-        print(
-            f"{spelling:22}{site.function:10}{site.name:12}{site.units:6}{site.dead:6}{site.linear:11}"
-        )
+        print(f"{spelling:22}{site.function:10}{site.name:12}{site.units:6}{site.dead:6}{site.linear:11}")
     return found
 
 
