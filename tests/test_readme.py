@@ -107,3 +107,9 @@ def test_the_hook_exists():
 )
 def test_comparison(expected, printed, answer):
     assert readme.agrees(expected, printed) is answer
+
+
+def test_what_is_left_out_stays_left_out():
+    assert readme.shortened("...\nb 1\nc\n...\n", "a\nb 1\nd\ne\n") == "...\nb 1\nd\n...\n"
+    assert readme.shortened("old\n", "new\n") == "new\n"
+    assert readme.shortened("", "new\n") == "new\n"
