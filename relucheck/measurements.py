@@ -44,7 +44,7 @@ class Activation:
     ``signal`` is the between-sample standard deviation of the input over its RMS, in nine of ten
     units at most. ``calls`` are
     the applications in one pass: the time steps of a recurrent net. ``last``: its value leaves
-    the network as a prediction. ``node`` is the id in the net.
+    the network as a prediction. ``trunk``: no shortcut leads around it. ``node`` is the id in the net.
     """
 
     name: str
@@ -59,6 +59,7 @@ class Activation:
     one_sided: bool = False
     permanent: bool = False
     last: bool = False
+    trunk: bool = False
     signal: float | None = None
     calls: int = 1
     producer: str = ""
@@ -207,8 +208,9 @@ class Measurements:
     """Everything measured on one model; the subject of the RLU6 rules.
 
     ``unreached`` are the trainable parameters that no batch gave a gradient; ``detached``: the loss
-    itself requires no gradient. ``input_signal`` is the between-sample standard deviation of the
-    input over its RMS. ``optimiser`` is a class name of torch.optim, empty where it is not known.
+    itself requires no gradient. ``batch_norms`` counts the BatchNorm layers applied. ``input_signal``
+    is the between-sample standard deviation of the input over its RMS. ``optimiser`` is a class name
+    of torch.optim, empty where it is not known.
     """
 
     name: str
@@ -222,6 +224,7 @@ class Measurements:
     affine: Affine = Affine()
     unreached: tuple[str, ...] = ()
     detached: bool = False
+    batch_norms: int = 0
     optimiser: str = ""
     input_signal: float | None = None
     path: str = ""

@@ -15,8 +15,11 @@ def chains(m: Measurements) -> Iterator[list[Gradient]]:
     """The layers of one kind from input to output that can be compared, three or more.
 
     Only those that no shortcut goes around: on a residual branch a small gradient is no loss, since
-    the stream carries it (LayerScale starts branches at 1e-6).
+    the stream carries it (LayerScale starts branches at 1e-6). Where most layers are on branches,
+    those between the stages of a residual network do not compare either.
     """
+    if 2 * sum(g.trunk for g in m.gradients) < len(m.gradients):
+        return
     for kind in _KINDS:
         chain = [g for g in m.gradients if g.kind == kind and g.trunk and g.elasticity is not None]
         if len(chain) >= 3:

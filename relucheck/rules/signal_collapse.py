@@ -39,8 +39,8 @@ batches = [torch.randn(64, 64)]
 Use He initialisation, residual connections or BatchNorm. A lower learning rate does not help.
 
 ## Silent on
-Data that does not vary itself; a single sample; layers after which the signal is back, such as the pooled
-side branch of squeeze-and-excitation.
+Data that does not vary itself; a single sample; side and residual branches, such as the pooled one of
+squeeze-and-excitation; layers after which the signal is back.
 
 ## References
 Poole et al. 2016; Schoenholz et al. 2017 (arXiv 1611.01232), the ordered phase.
@@ -60,12 +60,12 @@ VARIES = 10.0  # the data must vary so many times more than the layer
 
 
 def check(m: Measurements) -> Iterator[Finding]:
-    """At most one finding, at the first layer from which on all have collapsed."""
+    """At most one finding, at the first layer on the trunk from which on all have collapsed."""
     if m.non_finite is not None or m.input_signal is None:
         return
     collapsed: list[tuple[Activation, float]] = []
     for site in reversed(m.activations):
-        if site.signal is not None:
+        if site.trunk and site.signal is not None:
             if site.signal >= WARN or m.input_signal <= VARIES * site.signal:
                 break
             collapsed.append((site, site.signal))

@@ -32,20 +32,21 @@ def affine_of(session: Session) -> Affine:
 
 
 def measurements_of(session: Session, affine: Affine, training: bool, optimiser: str) -> Measurements:
-    last = _predictions(session)
+    last, trunk = _predictions(session), trunk_of(session.net)
     unreached = tuple(n for n, total in session.sums.items() if not total.count)
     return Measurements(
         name=type(session.model).__name__,
         samples=session.samples,
         batches=session.batches,
         training=training,
-        activations=tuple(_activation(name, c, last) for name, c in session.sites.named()),
+        activations=tuple(_activation(name, c, last, trunk) for name, c in session.sites.named()),
         gradients=_gradients(session),
         outputs=tuple(_outputs(session)),
         non_finite=session.non_finite,
         affine=affine,
         unreached=() if session.detached else unreached,
         detached=session.detached,
+        batch_norms=sum(node.op == "batch_norm" for node in session.net.nodes),
         optimiser=optimiser,
         input_signal=session.input_signal,
         path=session.net.path,
@@ -78,7 +79,7 @@ def _last_nodes(net: Net) -> frozenset[int]:
     return frozenset(last)
 
 
-def _activation(name: str, counts: Counts, last: frozenset[int]) -> Activation:
+def _activation(name: str, counts: Counts, last: frozenset[int], trunk: frozenset[int]) -> Activation:
     dies = counts.plateau.dies
     return Activation(
         name=name,
@@ -93,6 +94,7 @@ def _activation(name: str, counts: Counts, last: frozenset[int]) -> Activation:
         one_sided=dies,
         permanent=counts.raw,
         last=counts.node in last,
+        trunk=counts.node in trunk,
         signal=counts.signal,
         calls=counts.calls,
         producer=counts.producer,
