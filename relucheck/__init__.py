@@ -1,6 +1,6 @@
 """relucheck finds activation and gradient-flow mistakes in PyTorch networks.
 
-``lint`` reads source files and needs no torch; ``probe`` and ``watch`` measure real passes and do.
+``lint`` reads source files and needs no torch; ``probe`` measures real passes and does.
 Everything is imported when it is first used.
 """
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from relucheck.finding import Finding as Finding
     from relucheck.finding import Severity as Severity
 
-__all__ = ["Finding", "Report", "Severity", "__version__", "lint", "probe", "watch"]
+__all__ = ["Finding", "ProbeError", "Report", "Severity", "__version__", "lint", "probe"]
 
 _CORE = frozenset({"Finding", "Severity"})
-_LIVE = frozenset({"Report", "probe", "watch"})
+_LIVE = frozenset({"ProbeError", "Report", "probe"})
 
 
 def lint(*paths: str | os.PathLike[str]) -> list[Finding]:
