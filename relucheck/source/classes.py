@@ -141,7 +141,7 @@ class ClassFacts:
         for scope in self.project.scopes.values():
             if not pattern.search(scope.document.text):
                 continue
-            if any(name in _foreign_reads(node) for node in _outside(scope.tree, inside)):
+            if any(name in _foreign_reads(node, scope) for node in _outside(scope.tree, inside)):
                 return True
         return False
 
@@ -220,16 +220,22 @@ def _reads(node: ast.AST) -> set[str]:
     return found
 
 
-def _foreign_reads(node: ast.AST) -> set[str]:
+def _foreign_reads(node: ast.AST, scope: ModuleScope) -> set[str]:
     """Attributes that code reads of other objects than its own ``self``, also by ``getattr``."""
     found: set[str] = set()
     for inner in walk(node):
         if isinstance(inner, ast.Attribute) and not isinstance(inner.ctx, ast.Store):
-            if not (isinstance(inner.value, ast.Name) and inner.value.id == "self"):
+            owner = inner.value.id if isinstance(inner.value, ast.Name) else ""
+            if owner != "self" and not _is_library(scope, owner):
                 found.add(inner.attr)
         elif isinstance(inner, ast.Call) and isinstance(inner.func, ast.Name) and inner.func.id == "getattr":
             found |= {a.value for a in inner.args if isinstance(a, ast.Constant) and isinstance(a.value, str)}
     return found
+
+
+def _is_library(scope: ModuleScope, name: str) -> bool:
+    """Whether a name is an imported library: ``F.relu`` is no read of ``self.relu``."""
+    return isinstance(scope.names.get(name), External) or scope.bare(name) is not None
 
 
 _OPEN_READS = frozenset(

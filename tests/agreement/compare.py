@@ -57,7 +57,7 @@ def label(net: Net, node: Node) -> str:
 def compare(source: Net, tape: Net) -> Agreement:
     """The agreement of the net read from source with the net of a real pass."""
     said, ran = keys_of(source), keys_of(tape)
-    pairs = matched([node.op for node in said], [node.op for node in ran])
+    pairs = matched([n.op for n in said], [n.op for n in ran], [not n.maybe for n in said])
     to_ran = {said[i].id: ran[j] for i, j in pairs}
     claimed = [node for node in said if not node.maybe]
     wrong = tuple(_describe(source, node) for node in claimed if node.id not in to_ran)
@@ -65,16 +65,17 @@ def compare(source: Net, tape: Net) -> Agreement:
     return Agreement(len(ran), len(pairs), len(ran) - len(pairs), wrong, wrong_edges, edges)
 
 
-def matched(a: list[str], b: list[str]) -> list[tuple[int, int]]:
-    """Pairs of positions of a longest common subsequence."""
+def matched(a: list[str], b: list[str], certain: list[bool] | None = None) -> list[tuple[int, int]]:
+    """Pairs of positions of a longest common subsequence; of two, the one with more certain items."""
+    worth = [1000 if certain is None or is_certain else 999 for is_certain in (certain or [True] * len(a))]
     best = [[0] * (len(b) + 1) for _ in range(len(a) + 1)]
     for i in range(len(a) - 1, -1, -1):
         for j in range(len(b) - 1, -1, -1):
-            same = best[i + 1][j + 1] + 1 if a[i] == b[j] else 0
+            same = best[i + 1][j + 1] + worth[i] if a[i] == b[j] else 0
             best[i][j] = max(same, best[i + 1][j], best[i][j + 1])
     pairs, i, j = [], 0, 0
     while i < len(a) and j < len(b):
-        if a[i] == b[j] and best[i][j] == best[i + 1][j + 1] + 1:
+        if a[i] == b[j] and best[i][j] == best[i + 1][j + 1] + worth[i]:
             pairs.append((i, j))
             i, j = i + 1, j + 1
         elif best[i + 1][j] >= best[i][j + 1]:
@@ -91,12 +92,11 @@ def _describe(net: Net, node: Node) -> str:
 def _compare_edges(source: Net, tape: Net, to_ran: dict[int, Node]) -> tuple[int, tuple[str, ...]]:
     """The known edges between matched operations, and those that the pass does not have."""
     edges, wrong = 0, []
-    back = {node.id for node in to_ran.values()}
     for said_id, ran in to_ran.items():
         node = source.nodes[said_id]
+        if node.maybe:
+            continue
         feeds = upstream(tape, ran)
-        if not feeds <= back:
-            continue  # fed by something that the source reader does not know
         for before in sure_upstream(source, node):
             if before in to_ran:
                 edges += 1

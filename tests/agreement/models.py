@@ -57,10 +57,29 @@ def load_torchvision() -> ModuleType:
 
 
 TORCHVISION = (
-    "alexnet vgg11_bn densenet121 resnet18 resnet50 resnext50_32x4d wide_resnet50_2 squeezenet1_0 mobilenet_v2 "
-    "mobilenet_v3_small mnasnet0_5 shufflenet_v2_x0_5 efficientnet_b0 efficientnet_v2_s regnet_y_400mf "
-    "regnet_x_400mf convnext_tiny swin_t swin_v2_t vit_b_16 maxvit_t googlenet"
-).split()
+    "alexnet",
+    "vgg11_bn",
+    "densenet121",
+    "resnet18",
+    "resnet50",
+    "resnext50_32x4d",
+    "wide_resnet50_2",
+    "squeezenet1_0",
+    "mobilenet_v2",
+    "mobilenet_v3_small",
+    "mnasnet0_5",
+    "shufflenet_v2_x0_5",
+    "efficientnet_b0",
+    "efficientnet_v2_s",
+    "regnet_y_400mf",
+    "regnet_x_400mf",
+    "convnext_tiny",
+    "swin_t",
+    "swin_v2_t",
+    "vit_b_16",
+    "maxvit_t",
+    "googlenet",
+)
 
 
 def torchvision_models() -> list[Model]:
@@ -72,7 +91,7 @@ def torchvision_models() -> list[Model]:
             name,
             f"from torchvision.models import {name}",
             f"{name}({'aux_logits=False, init_weights=False' if name == 'googlenet' else ''})",
-            (1, 3, 224, 224),
+            (2, 3, 224, 224),
         )
         for name in TORCHVISION
     ]
@@ -80,15 +99,18 @@ def torchvision_models() -> list[Model]:
 
 def timm_models(limit: int) -> list[Model]:
     """The smallest architecture of each of timm's model files, by parameter count."""
+    load_torchvision()  # timm imports it
     timm = importlib.import_module("timm")
     chosen: list[Model] = []
     for module in timm.list_modules():
         names = timm.list_models(module=module)
         if names:
             name = min(names, key=lambda n: (len(n), n))
-            size = timm.get_pretrained_cfg(name).input_size if timm.get_pretrained_cfg(name) else (3, 224, 224)
+            size = (
+                timm.get_pretrained_cfg(name).input_size if timm.get_pretrained_cfg(name) else (3, 224, 224)
+            )
             chosen.append(
-                Model("timm", name, f"from timm.models.{module} import {name}", f"{name}()", (1, *size))
+                Model("timm", name, f"from timm.models.{module} import {name}", f"{name}()", (2, *size))
             )
     return chosen[:limit]
 
@@ -97,7 +119,8 @@ def timm_models(limit: int) -> list[Model]:
 def sources(package: str) -> tuple[tuple[Document, ast.Module], ...]:
     """The source files of an installed package, parsed."""
     spec = importlib.util.find_spec(package)
-    assert spec is not None and spec.submodule_search_locations
+    assert spec is not None
+    assert spec.submodule_search_locations
     root = Path(spec.submodule_search_locations[0])
     found = []
     for path in sorted(root.rglob("*.py")):
@@ -119,8 +142,8 @@ def source_net(model: Model) -> Net:
 def tape_net(model: Model) -> Net:
     """The net that one real pass of the model leaves behind."""
     names: dict[str, object] = {"torch": torch}
-    exec(model.imports, names)  # noqa: S102 (the scripts are written above)
-    made = eval(model.make, names)  # noqa: S307
+    exec(model.imports, names)  # the scripts are written above
+    made = eval(model.make, names)
     assert isinstance(made, nn.Module)
     return measure(made.eval(), [torch.randn(model.shape)]).net
 
