@@ -91,11 +91,12 @@ def place(net: Net, node: Node) -> Span | None:
     return node.span
 
 
-def evidence(net: Net, node: Node, what: str = "it") -> list[Related | None]:
+def evidence(net: Net, node: Node) -> list[Related | None]:
     """The places where a node's layer is made and applied, without the one where the finding stands."""
     layer = net.layer_of(node)
     stands = place(net, node)
     made = layer.made if layer is not None else None
+    what = net.label(node)
     return [
         here(made, f"{what} is made here") if made != stands else None,
         here(node.span, f"{what} is applied here") if node.span != stands else None,

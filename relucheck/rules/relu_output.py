@@ -114,6 +114,7 @@ from relucheck.rules._walk import (
     returned_at,
     subjects,
 )
+from relucheck.span import Span
 
 RULE = Rule("RLU101", "relu-output", Severity.ERROR, Net, yields_to=("RLU106", "RLU205"))
 
@@ -131,11 +132,11 @@ _FEATURES = re.compile(
 
 def check(net: Net) -> Iterator[Finding]:
     """Report rectified predictions: first those that a loss receives, then those that a root network returns."""
-    judged: set[int] = set()
+    judged: set[Span | None] = set()
     for loss in losses(net):
         sources = origins(net, net.inputs(loss)[0])
         if _is_prediction(net, loss, sources):
-            judged.update(source.id for source in sources)
+            judged.update(place(net, source) for source in sources)
             yield from (_at_loss(net, loss, source) for source in sources)
     for output in net.outputs:
         yield from _at_root(net, output, judged)
@@ -192,13 +193,13 @@ def _at_loss(net: Net, loss: Node, source: Node) -> Finding:
 # -- without a loss -----------------------------------------------------------------------------
 
 
-def _at_root(net: Net, output: Output, judged: set[int]) -> Iterator[Finding]:
+def _at_root(net: Net, output: Output, judged: set[Span | None]) -> Iterator[Finding]:
     if output.method != "forward" or output.contained or _FEATURES.search(output.owner):
         return
     if sum(1 for other in net.outputs if other.span == output.span and other.owner == output.owner) > 1:
         return  # one of several results: a density, a mask, a feature
     sources = origins(net, net.nodes[output.node])
-    if any(source.id in judged for source in sources) or not all_are(
+    if any(place(net, source) in judged for source in sources) or not all_are(
         sources, lambda n: _ends_network(net, n)
     ):
         return

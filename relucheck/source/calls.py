@@ -49,7 +49,7 @@ def call(m: Machine, callee: Value, arguments: Arguments) -> Value:
     """The result of calling a value."""
     m.tick()
     if isinstance(callee, Bound):
-        return call_function(m, callee.function, arguments.after(callee.receiver), callee.receiver)
+        return _call_bound(m, callee, arguments)
     if isinstance(callee, Function):
         return call_function(m, callee, arguments, None)
     if isinstance(callee, LayerVal):
@@ -70,6 +70,15 @@ def call(m: Machine, callee: Value, arguments: Arguments) -> Value:
     if isinstance(callee, OneOf):
         return _call_one_of(m, callee, arguments)
     return m.opaque(*arguments.values())
+
+
+def _call_bound(m: Machine, callee: Bound, arguments: Arguments) -> Value:
+    """A method; ``model.forward(x)`` from outside is a call of the model."""
+    receiver = callee.receiver
+    if callee.function.name == "forward" and isinstance(receiver, Instance) and receiver.is_module:
+        if not any(module is receiver for module in m.forwards):
+            return call_instance(m, receiver, arguments)
+    return call_function(m, callee.function, arguments.after(receiver), receiver)
 
 
 def _call_partial(m: Machine, callee: Partial, arguments: Arguments) -> Value:

@@ -48,20 +48,20 @@ def call_external(m: Machine, name: str, arguments: Arguments) -> Value:
     handler = _HANDLERS.get(name)
     if handler is not None:
         return handler(m, arguments)
+    last = name.rpartition(".")[2]
+    if last in _WRAPPERS and arguments.args:
+        return arguments.args[0]
     if name.startswith("torch."):
         known = _call_torch(m, name, arguments)
         if known is not None:
             return known
     if name.startswith("math."):
         return _math(name[5:], arguments)
-    last = name.rpartition(".")[2]
     if is_optimiser(name):
         return make_optimiser(m, last, arguments)
     if "sched" in name.lower() or "lr_" in name:
         for value in arguments.values():
             schedule(value)
-    if last in _WRAPPERS and arguments.args:
-        return arguments.args[0]
     return m.opaque(*arguments.values(), spelling=name)
 
 

@@ -7,6 +7,7 @@ the script's own arguments, and only what nothing calls is read with unknown one
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable
 from functools import cache
 
@@ -222,13 +223,16 @@ def methods_of(cls: Class) -> list[Function]:
     return [f for f in own if not f.name.startswith("__") or f.name == "__call__"]
 
 
+# Methods of these names use the network whatever they call: training_step, compute_loss, forward_features.
+_TRAINS = re.compile(r"forward|step|loss|train|fit|learn")
+
+
 def run_methods(m: Machine, cls: Class, instance: Instance, methods: list[Function]) -> None:
     """Methods that nothing has called, on an instance with unknown arguments."""
     for method in methods:
-        is_forward = method.name == "forward"
         if id(method.node) in m.covered or method.wrapped in ("static", "class", "property"):
             continue
-        if not is_forward and not is_interesting(method.node, cls.scope):
+        if not _TRAINS.search(method.name) and not is_interesting(method.node, cls.scope):
             continue
         attempt(m, FUNCTION_STEPS, lambda f=method: run_method(m, instance, f))  # type: ignore[misc]
 
