@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from torch import Tensor, nn
 
@@ -55,7 +56,12 @@ def owner_of(parameter: str) -> str:
 
 def spelling_of(module: nn.Module) -> Spelling | None:
     """How the table of operations knows the class of a module, or None for a class of the user."""
-    for base in type(module).__mro__:
+    return _spelling_among(type(module).__mro__)
+
+
+@cache
+def _spelling_among(bases: tuple[type, ...]) -> Spelling | None:
+    for base in bases:
         if base.__module__.startswith("torch.nn.") and base.__name__ in MODULES:
             return MODULES[base.__name__]
     return None

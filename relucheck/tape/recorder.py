@@ -49,9 +49,16 @@ _FOLDED_KINDS = frozenset(
 )
 
 
+_COUNTED = Step("", ())
+"""What stands for every step of a pass that is not detailed: only their number matters there."""
+
+
 @dataclass(slots=True)
 class Recorder:
-    """The state of one pass. ``detailed`` adds source lines, signal figures and dL/dz, which cost time."""
+    """The state of one pass.
+
+    ``detailed`` adds the net, source lines, signal figures and dL/dz, which cost time.
+    """
 
     names: Names
     sites: Sites
@@ -74,7 +81,7 @@ class Recorder:
     def feed(self, batch: Batch) -> None:
         """Declares the tensors of a batch as the network's inputs."""
         for tensor in batch.tensors:
-            axis = self.batch_axis if tensor.ndim > self.batch_axis else None
+            axis = self.batch_axis if self.detailed and tensor.ndim > self.batch_axis else None
             step = Step("input", (), shape=tuple(tensor.shape), batch=axis)
             value = Value(self._add(step), data=True, batch=axis)
             self.values.put(tensor, value, fresh=False)
@@ -137,8 +144,9 @@ class Recorder:
     def _fold(
         self, op: str, args: Mapping[str, Arg], explicit: frozenset[str], spelling: str, tensors: list[Tensor]
     ) -> Fold:
-        inputs = self._inputs(op, tensors)
-        places = user_places(self.stop) if self.detailed else ()
+        if not self.detailed:
+            return Fold(len(self.steps), op, args, explicit, spelling, (), ())
+        inputs, places = self._inputs(op, tensors), user_places(self.stop)
         batch = next((v.batch for t in tensors if (v := self.values.get(t)) is not None and v.data), None)
         return Fold(len(self.steps), op, args, explicit, spelling, inputs, places, batch)
 
@@ -148,9 +156,17 @@ class Recorder:
         if not held:
             return
         del self.steps[fold.start :]
-        tensor, value = held[0]
-        batch = _kept_batch(fold, value, tensor)
-        step = Step(
+        node = self._add(self._folded(fold, *held[0]) if self.detailed else _COUNTED)
+        for counts in self.observed:
+            if counts.node is not None and counts.node >= fold.start:
+                counts.node = node
+        for tensor, value in held:
+            moved = replace(value, node=node, batch=_kept_batch(fold, value, tensor))
+            self._move(tensor, moved, fold.start)
+
+    def _folded(self, fold: Fold, tensor: Tensor, value: Value) -> Step:
+        """The one step that stands for a call whose first result is ``tensor``."""
+        return Step(
             op=fold.op,
             inputs=tuple(dict.fromkeys(i for i in fold.inputs if i < len(self.steps))),
             layer=self._step_layer(fold.op, value),
@@ -160,15 +176,8 @@ class Recorder:
             scope=self.scope,
             places=fold.places,
             shape=tuple(tensor.shape),
-            batch=batch,
+            batch=_kept_batch(fold, value, tensor),
         )
-        node = self._add(step)
-        for counts in self.observed:
-            if counts.node is not None and counts.node >= fold.start:
-                counts.node = node
-        for tensor, value in held:
-            moved = replace(value, node=node, batch=_kept_batch(fold, value, tensor))
-            self._move(tensor, moved, fold.start)
 
     def _move(self, tensor: Tensor, value: Value, start: int) -> None:
         """A tensor's value under its new step; what was written in place stays seen by every view."""
@@ -274,6 +283,8 @@ class Recorder:
                 self.values.put(tensor, value, fresh=not call.op.aliases)
 
     def _record(self, call: Call, reading: Reading, arguments: Sequence[Any], outputs: list[Tensor]) -> int:
+        if not self.detailed:
+            return self._add(_COUNTED)
         inputs = self._inputs(reading.op, call.tensors, call.held)
         args: Mapping[str, Arg] = {**reading.args, "inplace": True} if call.op.inplace else reading.args
         step = Step(
@@ -284,7 +295,7 @@ class Recorder:
             frozenset(),
             call.op.name,
             self.scope,
-            user_places(self.stop) if self.detailed else (),
+            user_places(self.stop),
             tuple(outputs[0].shape) if outputs else None,
             batch_of(call, arguments, tuple(outputs[0].shape)) if outputs else None,
         )

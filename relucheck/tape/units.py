@@ -190,12 +190,17 @@ def by_sample(z: Tensor, axis: int | None, samples: int) -> Tensor:
 
 def _seen(z: Tensor, plateau: Plateau) -> _Pass:
     """Reduces (..., positions, units) over positions; NaN counts as fired, never as silent."""
+    if math.isinf(plateau.low) and math.isinf(plateau.high):  # LeakyReLU: its slope is never near zero
+        every = torch.ones(z.shape[-1], dtype=torch.bool)
+        return _Pass(every, None, ~every)
     single = z.shape[-2] == 1
     top = z.squeeze(-2) if single else z.amax(-2)
-    low = z.squeeze(-2) if single else z.amin(-2)
     fired = ~(top <= plateau.low)
-    on = (low > plateau.low) & (top < plateau.high)
     responded = _responded(z, fired, plateau) if plateau.saturates else None
+    if not plateau.identity:
+        return _Pass(fired, responded, torch.zeros(z.shape[-1], dtype=torch.bool, device=z.device))
+    low = z.squeeze(-2) if single else z.amin(-2)
+    on = (low > plateau.low) & (top < plateau.high)
     return _Pass(fired, responded, on.all(0) if on.ndim == 2 else on)
 
 
