@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from relucheck.config import Configuration
-from relucheck.engine import LintResult, lint_documents
+from relucheck.engine import LintResult, in_order, lint_documents
 from relucheck.finding import Finding, RuleModule
 from relucheck.fixing import FixResult, Rejected, fix
 from relucheck.problems import Problem
@@ -47,17 +47,40 @@ def fixed(
     )
 
 
-def written(result: FixResult, before: LintResult, inputs: Inputs) -> LintResult:
-    """Write the files that changed, and what is left to report.
+def written(result: FixResult, before: LintResult, inputs: Inputs) -> FixResult:
+    """Write the files that changed; what could not be written is as it was before.
 
     The fixed text of standard input goes to standard output.
     """
     if inputs.stdin is not None:
         sys.stdout.buffer.write(result.contents.get(inputs.name, inputs.stdin))
         sys.stdout.buffer.flush()
-        return result.lint
+        return result
     problems = tuple(p for path in sorted(result.contents) if (p := _replaced(path, result, before)))
-    return replace(result.lint, problems=(*result.lint.problems, *problems))
+    return _without(result, before, problems) if problems else result
+
+
+def _without(result: FixResult, before: LintResult, problems: Sequence[Problem]) -> FixResult:
+    """The result, had the files with problems not been fixed."""
+    failed = frozenset(problem.path for problem in problems)
+    kept = (f for f in result.lint.findings if path_of(f) not in failed)
+    lint = replace(
+        result.lint,
+        findings=in_order((*kept, *(f for f in before.findings if path_of(f) in failed))),
+        documents={**result.lint.documents, **{path: before.documents[path] for path in failed}},
+        problems=(*result.lint.problems, *problems),
+    )
+    return replace(
+        result,
+        lint=lint,
+        contents={path: c for path, c in result.contents.items() if path not in failed},
+        fixed=tuple(f for f in result.fixed if path_of(f) not in failed),
+    )
+
+
+def path_of(finding: Finding) -> str:
+    """The file of a finding, empty where none is known."""
+    return finding.span.path if finding.span else ""
 
 
 def _replaced(path: str, result: FixResult, before: LintResult) -> Problem | None:

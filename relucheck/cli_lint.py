@@ -147,10 +147,10 @@ def _fixed(
         cli_fix.say(result, would=True)
         return _status(options, result.lint, found=bool(result.contents))
     left = cli_fix.written(result, found, inputs)
-    cli_fix.say(result, would=False)
+    cli_fix.say(left, would=False)
     if options.fix_only:
-        return _status(options, left, found=False)
-    return _reported(options, left, configuration, rules)
+        return _status(options, left.lint, found=False)
+    return _reported(options, left.lint, configuration, rules)
 
 
 def _reported(
