@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from difflib import unified_diff
 from pathlib import Path
@@ -15,6 +15,7 @@ from relucheck.engine import LintResult, in_order, lint_documents
 from relucheck.finding import Finding, RuleModule
 from relucheck.fixing import FixResult, Rejected, fix
 from relucheck.problems import Problem
+from relucheck.report import TextEdit
 from relucheck.writing import replace_content
 
 
@@ -130,6 +131,33 @@ def _lines(text: str) -> list[str]:
     """The lines with their ends; only line feeds end one, so that a patch tool agrees."""
     *whole, rest = text.split("\n")
     return [line + "\n" for line in whole] + ([rest] if rest else [])
+
+
+def text_edits(result: LintResult) -> Callable[[Finding], tuple[TextEdit, ...]]:
+    """What gives the text edits of each finding's fix; a file is parsed for it when it is asked about."""
+    known: dict[str, dict[int, tuple[TextEdit, ...]]] = {}
+
+    def edits(finding: Finding) -> tuple[TextEdit, ...]:
+        if finding.fix is None:
+            return ()
+        path = finding.fix.edits[0].span.path
+        if path not in known:
+            known[path] = _edits_in(path, result)
+        return known[path].get(id(finding.fix), ())
+
+    return edits
+
+
+def _edits_in(path: str, result: LintResult) -> dict[int, tuple[TextEdit, ...]]:
+    """The text edits of every fix in one file, by the fix."""
+    from relucheck.source.edits import plan, replacements
+
+    document = result.documents[path]
+    fixes = [f.fix for f in result.findings if f.fix and f.fix.edits[0].span.path == path]
+    return {
+        id(planned.fix): tuple(TextEdit(r.span, r.content) for r in replacements(document, [planned]))
+        for planned in plan(document, fixes)[0]
+    }
 
 
 def say(result: FixResult, *, would: bool) -> None:

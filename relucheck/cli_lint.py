@@ -42,7 +42,9 @@ _TEXT_FORMATS = ("concise", "full", "grouped")
 )
 @click.option("--fix", is_flag=True, help="Make the fixes that keep what the program computes.")
 @click.option(
-    "--unsafe-fixes", is_flag=True, help="With --fix or --diff: also make those that change what is computed."
+    "--unsafe-fixes",
+    is_flag=True,
+    help="With --fix or --diff: also make those that change what is computed. Alone: show all fixes.",
 )
 @click.option("--diff", is_flag=True, help="Show what --fix would change, and change nothing.")
 @click.option("--fix-only", is_flag=True, help="Fix, and report nothing that is left.")
@@ -100,6 +102,11 @@ class Options:
     @property
     def wants_fixes(self) -> bool:
         return self.fix or self.diff or self.fix_only
+
+    @property
+    def shows_edits(self) -> bool:
+        """Whether the report holds the text of fixes, for which the files that have any are parsed again."""
+        return self.output_format in ("json", "json-lines") or self.wants_fixes or self.unsafe_fixes
 
     @property
     def text_on_stdout(self) -> bool:
@@ -231,7 +238,12 @@ def _report(result: LintResult, options: Options, rules: Sequence[RuleModule]) -
     if options.statistics:
         return _statistics(result, options.output_format)
     colour = not options.output_file and _colour_wanted()
-    return renderer(options.output_format)(View(result.findings, read_line, rules=rules, colour=colour))
+    view = View(result.findings, read_line, rules=rules, colour=colour)
+    if options.shows_edits and any(finding.fix for finding in result.findings):
+        from relucheck.cli_fix import text_edits
+
+        view = replace(view, edits=text_edits(result))
+    return renderer(options.output_format)(view)
 
 
 def _colour_wanted() -> bool:

@@ -76,6 +76,33 @@ def test_unsafe_fixes_are_asked_for(folder):
     assert (folder / "m.py").read_text() == UNSAFE.replace(", nn.Softmax(dim=1)", "")
 
 
+def test_json_holds_the_edits(folder):
+    (one,) = json.loads(lint(folder, "--output-format", "json")[1])
+    assert one["fix"] == {
+        "applicability": "safe",
+        "message": "Pass it as inplace",
+        "edits": [
+            {
+                "filename": str(folder / "m.py"),
+                "content": "inplace=True",
+                "location": {"row": 5, "column": 18},
+                "end_location": {"row": 5, "column": 22},
+            }
+        ],
+    }
+
+
+def test_full_shows_fixes_when_asked(folder):
+    lines = (
+        "= fix: Pass it as inplace:",
+        "-     nn.LeakyReLU(True),  # slope",
+        "+     nn.LeakyReLU(inplace=True),",
+    )
+    shown = "\n    ".join(lines)
+    assert "= fix:" not in lint(folder)[1]
+    assert shown in lint(folder, "--unsafe-fixes")[1]
+
+
 def test_suppressed_findings_are_not_touched(folder):
     text = NET.replace("# slope", "# relucheck: ignore[RLU404] as published")
     (folder / "m.py").write_text(text)

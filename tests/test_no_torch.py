@@ -62,9 +62,15 @@ def folder(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("name", ["full", "json", "sarif", "junit", "github", "gitlab"])
+@pytest.mark.parametrize("name", ["full", "concise", "sarif", "junit", "github", "gitlab"])
 def test_lint_imports_nothing_heavy(folder, name):
     assert imported(folder, "lint", "model.py", "--output-format", name) == []
+
+
+def test_only_the_text_of_fixes_needs_libcst(folder):
+    """JSON holds the edits of a fix, which libcst works out; without one, it is not needed."""
+    assert imported(folder, "lint", "model.py", "--output-format", "json") == ["libcst"]
+    assert imported(folder, "lint", "model.py", "--output-format", "json", "--ignore", "ALL") == []
 
 
 @pytest.mark.parametrize("arguments", [("rules",), ("rule", "--all"), ("config",), ("--help",)])

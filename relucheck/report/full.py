@@ -8,6 +8,7 @@ from itertools import groupby
 
 from relucheck.finding import Finding
 from relucheck.report import View, url
+from relucheck.report._fix import fix_lines
 from relucheck.report._text import COLOURS, expanded, painted, place_of, printable, summary, underline
 from relucheck.span import Span
 
@@ -44,6 +45,10 @@ def _block(finding: Finding, view: View) -> str:
     lines += [gutter] if marks else []
     if finding.help:
         lines.append(_footer("help", finding.help, width, view))
+    fix = fix_lines(finding, view)
+    if fix and finding.fix:
+        shown = (painted(printable(line), view, "red" if line.startswith("-") else "green") for line in fix)
+        lines.append(_footer("fix", "\n".join([f"{finding.fix.message}:", *shown]), width, view))
     lines.append(_footer("see", url(finding.name), width, view))
     return "\n".join(lines) + "\n"
 
