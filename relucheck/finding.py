@@ -68,7 +68,12 @@ class SetArg:
 
 @dataclass(frozen=True, slots=True)
 class Insert:
-    """Put a new container element, the Python text ``code``, before the element at ``span``."""
+    """Put a new element, the Python text ``code``, before the container element at ``span``.
+
+    Where ``span`` is an application ``f(x)``, ``code`` names a function and the call becomes
+    ``f(code(x))``. ``code`` is written with the usual names ``nn``, ``F`` and ``torch``, whatever
+    the file calls them.
+    """
 
     span: Span
     code: str
@@ -76,10 +81,13 @@ class Insert:
 
 @dataclass(frozen=True, slots=True)
 class Assign:
-    """Keep a discarded result: the expression statement at ``span`` becomes ``target = ...``."""
+    """Keep a discarded result: the expression statement at ``span`` becomes ``target = ...``.
+
+    Without a ``target``, it is the name of the value that is called with.
+    """
 
     span: Span
-    target: str
+    target: str = ""
 
 
 Edit = Drop | Swap | SetArg | Insert | Assign

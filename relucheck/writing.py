@@ -45,10 +45,9 @@ def write_whole(target: Path, content: bytes) -> None:
             file.write(content)
         _like(target, temporary)
         os.replace(temporary, target)
-    except BaseException:  # Ctrl-C as well leaves nothing behind
-        with contextlib.suppress(OSError):
+    finally:  # Ctrl-C as well leaves nothing behind
+        with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
-        raise
 
 
 def _like(target: Path, temporary: str) -> None:

@@ -69,8 +69,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from relucheck.finding import Finding, Rule, Severity
-from relucheck.net import Net
+from relucheck.finding import Finding, Fix, Rule, Safety, Severity, Swap
+from relucheck.net import Net, Node
 from relucheck.rules._walk import subjects
 
 RULE = Rule("RLU205", "activation-called-on-tensor", Severity.ERROR, Net)
@@ -85,4 +85,13 @@ def check(net: Net) -> Iterator[Finding]:
                 f"{node.spelling}(x) builds a module and applies nothing: its argument is not the input",
                 help=f"write {node.spelling}()(x), or use torch.nn.functional",
                 subjects=subjects(net, node),
+                fix=_fix(node),
             )
+
+
+def _fix(node: Node) -> Fix | None:
+    """Safe: the program fails or returns a module as it is. Softmax would be left without its axis."""
+    if node.span is None or "softm" in node.op:
+        return None
+    name = node.spelling.rpartition(".")[2]
+    return Fix("Make the module first, then call it", Safety.SAFE, (Swap(node.span, name, f"{name}()"),))

@@ -92,7 +92,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from relucheck.finding import Finding, Rule, Severity
+from relucheck.finding import Assign, Finding, Fix, Rule, Safety, Severity
 from relucheck.net import Net, Node
 from relucheck.ops import Kind
 from relucheck.rules._walk import call_text, place, subjects
@@ -112,7 +112,15 @@ def check(net: Net) -> Iterator[Finding]:
                 help=f"assign it: x = {_written(node)}(x)",
                 subjects=subjects(net, *net.inputs(node)[:1], node),
                 layer=str(place(net, node)),
+                fix=_fix(node),
             )
+
+
+def _fix(node: Node) -> Fix | None:
+    """Assigned to its own input, which only fits what keeps the shape."""
+    if node.span is None or not node.info.elementwise:
+        return None
+    return Fix("Assign the result", Safety.SAFE, (Assign(node.span),))
 
 
 def _written(node: Node) -> str:

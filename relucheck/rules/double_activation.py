@@ -63,11 +63,11 @@ z = x * torch.tanh(F.softplus(x))
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from relucheck.finding import Drop, Finding, Fix, Rule, Safety, Severity, here
 from relucheck.net import Net, Node
-from relucheck.rules._walk import call_text, evidence, place, subjects
+from relucheck.rules._walk import call_text, evidence, place, spans, subjects
 
 RULE = Rule("RLU202", "double-activation", Severity.WARNING, Net, yields_to=("RLU106", "RLU102", "RLU204"))
 
@@ -84,7 +84,7 @@ def check(net: Net) -> Iterator[Finding]:
     pairs = {node.id: first for node in net.nodes if (first := _first_of(net, node)) is not None}
     for node_id, first in pairs.items():
         if first.id not in pairs:
-            yield _finding(net, first, net.nodes[node_id])
+            yield _finding(net, first, net.nodes[node_id], pairs)
 
 
 def _first_of(net: Net, second: Node) -> Node | None:
@@ -105,14 +105,14 @@ def _is_pointless(first: Node, second: Node) -> bool:
     return (first.op == second.op and first.op in TWICE) or (first.op, second.op) in MIXED
 
 
-def _finding(net: Net, first: Node, second: Node) -> Finding:
+def _finding(net: Net, first: Node, second: Node, pairs: Mapping[int, Node]) -> Finding:
     return RULE.at(
         place(net, second),
         f"{call_text(net, second)} directly on {call_text(net, first)}: {_effect(first, second)}",
         help="remove one of them, or put the missing layer between them",
         related=[*evidence(net, second), here(place(net, first), f"the first, {call_text(net, first)}")],
         subjects=subjects(net, first, second),
-        fix=_fix(net, first, second),
+        fix=_fix(net, _row(net, first, pairs)),
     )
 
 
@@ -124,8 +124,20 @@ def _effect(first: Node, second: Node) -> str:
     return "it is applied twice"
 
 
-def _fix(net: Net, first: Node, second: Node) -> Fix | None:
-    stands = place(net, second)
-    if stands is None or not (first.op == second.op == "relu") or second.inplace:
+def _row(net: Net, first: Node, pairs: Mapping[int, Node]) -> list[Node]:
+    """An activation and all those that follow it in a row."""
+    row = [first]
+    while (after := next((i for i, before in pairs.items() if before.id == row[-1].id), None)) is not None:
+        row.append(net.nodes[after])
+    return row
+
+
+def _fix(net: Net, row: list[Node]) -> Fix | None:
+    """All ReLUs but the first removed, where nothing else is in the row."""
+    if any(node.op != "relu" for node in row):
         return None
-    return Fix("Remove the second ReLU", Safety.SAFE, (Drop(stands),))
+    stands = [place(net, node) for node in row[1:]]
+    if None in stands:
+        return None
+    name = "Remove the second ReLU" if len(row) == 2 else "Remove the repeated ReLUs"
+    return Fix(name, Safety.SAFE, tuple(Drop(span) for span in spans(*stands)))

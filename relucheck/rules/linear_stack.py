@@ -85,7 +85,7 @@ from collections.abc import Iterator
 from relucheck.finding import Finding, Fix, Insert, Rule, Safety, Severity, here
 from relucheck.net import UNKNOWN, Arg, Net, Node, smaller
 from relucheck.ops import Kind
-from relucheck.rules._walk import call_text, is_named, place, subjects, width_in, width_out
+from relucheck.rules._walk import call_text, is_named, place, spans, subjects, width_in, width_out
 
 RULE = Rule("RLU201", "linear-stack", Severity.WARNING, Net, yields_to=("RLU204", "RLU205", "RLU404"))
 
@@ -281,11 +281,21 @@ def _collapsed(net: Net, chain: list[Node]) -> str:
 
 
 def _fix(net: Net, chain: list[Node]) -> Fix | None:
-    """A ReLU between two elements of one Sequential."""
-    inside = all(node.args.get("in_container") is True for node in chain)
-    stands = place(net, chain[1])
-    if len(chain) != 2 or not inside or stands is None or chain[0].scope != chain[1].scope:
+    """A ReLU between every two: elements of one Sequential, or applications in one forward."""
+    inside = {node.args.get("in_container") is True for node in chain}
+    if len(inside) > 1 or len({node.scope for node in chain}) > 1:
         return None
-    spelling = net.layers[chain[1].layer].spelling if chain[1].layer is not None else ""
-    prefix = "nn." if spelling.startswith("nn.") else ""
-    return Fix("Put a ReLU between them", Safety.UNSAFE, (Insert(stands, f"{prefix}ReLU()"),))
+    code = "nn.ReLU()" if True in inside else "F.relu"
+    stands = [place(net, _activated(net, first)) for first in chain[:-1]]
+    if None in stands or len({place(net, node) for node in chain}) < len(chain):
+        return None
+    edits = tuple(Insert(span, code) for span in spans(*stands))
+    return Fix("Put a ReLU between them", Safety.UNSAFE, edits)
+
+
+def _activated(net: Net, node: Node) -> Node:
+    """The node whose input is to be activated: the first after an affine layer and its normalisation."""
+    reader = net.consumers(node)[0]
+    while reader.kind is Kind.NORM:
+        reader = net.consumers(reader)[0]
+    return reader

@@ -75,8 +75,9 @@ class Nodes(nn.Module):
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
-from relucheck.finding import Finding, Rule, Severity
+from relucheck.finding import Finding, Fix, Rule, Safety, SetArg, Severity
 from relucheck.net import UNKNOWN, Net, Node
 from relucheck.rules._walk import call_text, evidence, place, subjects
 
@@ -90,10 +91,29 @@ def check(net: Net) -> Iterator[Finding]:
             continue
         dim = net.args_of(node).get("dim", UNKNOWN)
         if dim is None:
-            yield _finding(net, node, "leaves its axis to a deprecated rule", "pass dim=-1", Severity.ADVICE)
+            found = _finding(
+                net, node, "leaves its axis to a deprecated rule", "pass dim=-1", Severity.ADVICE
+            )
+            yield replace(found, fix=_fix(net, node))
         elif _is_batch(node, dim):
             problem = f"with dim={dim} runs over the batch: the samples compete with each other"
             yield _finding(net, node, problem, "use dim=1 or dim=-1, the axis of the classes", None)
+
+
+def _fix(net: Net, node: Node) -> Fix | None:
+    """The axis that PyTorch's old rule picks, where the number of axes is known wherever the layer is used."""
+    layer = net.layer_of(node)
+    stands = node.span if layer is None else layer.made
+    users = [node] if layer is None else [other for other in net.nodes if other.layer == node.layer]
+    axes = {_implicit(other) for other in users}
+    if stands is None or len(axes) > 1 or None in axes:
+        return None
+    return Fix("Name the axis", Safety.SAFE, (SetArg(stands, "dim", str(*axes)),))
+
+
+def _implicit(node: Node) -> int | None:
+    """The axis that softmax picks without ``dim`` (torch.nn.functional._get_softmax_dim)."""
+    return None if node.shape is None else int(len(node.shape) not in (0, 1, 3))
 
 
 def _is_batch(node: Node, dim: object) -> bool:

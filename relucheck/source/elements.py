@@ -111,14 +111,15 @@ def dropped(tree: Tree, node: cst.BaseExpression) -> tuple[Splice, ...]:
 
 
 def dropped_statement(tree: Tree, call: cst.Call) -> tuple[Splice, ...]:
-    """An expression statement taken out, with its line; ``pass`` where a block would be empty."""
+    """The statement that a call is the value of taken out with its line; ``pass`` for a block's only one."""
     import libcst as cst
 
-    line = tree.parent(tree.parent(call))
+    statement = tree.parent(call)
+    line = tree.parent(statement)
     block = tree.parent(line)
     if not isinstance(line, cst.SimpleStatementLine) or len(line.body) != 1:
         raise CannotEdit("other statements stand in its line")
-    start, end = tree.outer(call)
+    start, end = tree.ranges(statement)
     body = getattr(block, "body", ())
     if len(body) == 1:
         return (Splice(start, end, "pass"),)

@@ -12,6 +12,9 @@ CANONICAL = {"nn": "torch.nn", "F": "torch.nn.functional", "torch": "torch"}
 """The short names in which fixes are written, whatever the file calls them."""
 
 
+_IN_TORCH = frozenset({"F.relu", "F.sigmoid", "F.tanh", "F.softmax", "F.log_softmax"})
+
+
 @dataclass(frozen=True, slots=True)
 class Imports:
     """The names that a file's imports bind, and where a ``from`` import can take one more."""
@@ -32,6 +35,12 @@ class Imports:
         if module in self.open and last not in self.bound:
             return last, (self._one_more(self.open[module], last),)
         raise CannotEdit(f"the file does not import {module}")
+
+    def function(self, code: str) -> str:
+        """A function of ``F`` by its shorter name in ``torch``, where the file imports that alone."""
+        targets = frozenset(self.bound.values())
+        short = "torch.nn.functional" not in targets and "torch" in targets
+        return f"torch.{code.removeprefix('F.')}" if short and code in _IN_TORCH else code
 
     def _one_more(self, statement: ast.ImportFrom, name: str) -> Splice:
         last = statement.names[-1]

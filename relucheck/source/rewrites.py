@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from relucheck.finding import Assign, Drop, Edit, Insert, SetArg, Swap
 from relucheck.source.cst import Tree, dotted, has_comma, is_call, last_name, plain
-from relucheck.source.elements import dropped, inserted, without
+from relucheck.source.elements import dropped, dropped_statement, inserted, without
 from relucheck.source.imports import Imports, respelled
 from relucheck.source.splices import CannotEdit, Splice
 
@@ -54,6 +54,8 @@ def _unwrapped(tree: Tree, call: cst.Call, imports: Imports) -> Splices:
     if isinstance(tree.parent(call), cst.Expr):
         raise CannotEdit("it is a statement of its own")
     inner = _subject(call, imports)
+    if _assigns_itself(tree, call, inner):
+        return dropped_statement(tree, call)
     start, end = tree.ranges(call)
     inner_start, inner_end = tree.outer(inner)
     for gone in (tree.text[start:inner_start], tree.text[inner_end:end]):
@@ -61,6 +63,16 @@ def _unwrapped(tree: Tree, call: cst.Call, imports: Imports) -> Splices:
             raise CannotEdit("a comment would be lost")
     text = tree.text[inner_start:inner_end]
     return (Splice(start, end, f"({text})" if _needs_parentheses(tree, call, inner, text) else text),)
+
+
+def _assigns_itself(tree: Tree, call: cst.Call, inner: cst.BaseExpression) -> bool:
+    """Whether ``x = f(x)`` would become ``x = x``."""
+    import libcst as cst
+
+    statement = tree.parent(call)
+    if not isinstance(statement, cst.Assign) or len(statement.targets) != 1:
+        return False
+    return isinstance(inner, cst.Name) and dotted(statement.targets[0].target) == inner.value
 
 
 def _subject(call: cst.Call, imports: Imports) -> cst.BaseExpression:
@@ -121,6 +133,8 @@ def _swap(edit: Swap, source: Source) -> Splices:
     if isinstance(node, cst.SimpleString):
         return _swapped_string(tree, node, edit)
     func = node.func if is_call(node) else node
+    if edit.new == f"{edit.old}()":
+        return _constructed_first(tree, node)
     if isinstance(func, cst.Attribute) and func.attr.value == edit.old:
         if not _is_imported(func, source.imports):
             raise CannotEdit("a method of a tensor has no other function in its place")
@@ -132,6 +146,14 @@ def _swap(edit: Swap, source: Source) -> Splices:
     else:
         raise CannotEdit(f"this place does not spell {edit.old}")
     return (*renamed, *_without_inplace(tree, node, edit.new))
+
+
+def _constructed_first(tree: Tree, node: cst.BaseExpression) -> Splices:
+    """A class that is called with a value: made first, then called."""
+    if not is_call(node) or len(node.args) != 1 or not plain(node.args):
+        raise CannotEdit("the value is passed among other arguments")
+    end = tree.outer(node.func)[1]
+    return (Splice(end, end, "()"),)
 
 
 def _swapped_string(tree: Tree, node: cst.SimpleString, edit: Swap) -> Splices:
@@ -191,8 +213,21 @@ def _appended(tree: Tree, call: cst.Call, text: str) -> Splices:
 
 @rewrite.register
 def _insert(edit: Insert, source: Source) -> Splices:
+    node = source.tree.expression(edit.span)
+    if is_call(node) and not last_name(node)[:1].isupper():
+        return _wrapped(node, edit.code, source)
     code, more = respelled(edit.code, source.imports)
-    return (*inserted(source.tree, source.tree.expression(edit.span), code), *more)
+    return (*inserted(source.tree, node, code), *more)
+
+
+def _wrapped(call: cst.Call, code: str, source: Source) -> Splices:
+    """A function around the value that a call is applied to."""
+    subject = _subject(call, source.imports)
+    if subject is call.func or not call.args:
+        raise CannotEdit("the value that it is applied to is not plain to see")
+    start, end = source.tree.outer(subject)
+    name, more = respelled(source.imports.function(code), source.imports)
+    return (Splice(start, start, f"{name}("), Splice(end, end, ")"), *more)
 
 
 @rewrite.register
@@ -204,4 +239,14 @@ def _assign(edit: Assign, source: Source) -> Splices:
     if not isinstance(tree.parent(node), cst.Expr):
         raise CannotEdit("this place holds no statement whose result is thrown away")
     start = tree.outer(node)[0]
-    return (Splice(start, start, f"{edit.target} = "),)
+    return (Splice(start, start, f"{edit.target or _target(node, source.imports)} = "),)
+
+
+def _target(node: cst.BaseExpression, imports: Imports) -> str:
+    """The name that a call is applied to, to which its result may be assigned."""
+    import libcst as cst
+
+    subject = _subject(node, imports) if is_call(node) else node
+    if not isinstance(subject, cst.Name):
+        raise CannotEdit("the value that it is applied to has no name of its own")
+    return subject.value

@@ -320,6 +320,48 @@ def test_what_is_used_is_not_assigned():
     assert "no statement" in refused(text, Assign(at(text, "F.relu(x)"), "x"))
 
 
+def test_a_result_is_assigned_to_what_it_was_applied_to():
+    text = body("def f(self, x):\n    self.drop(x)\n    return x\n")
+    assert after(text, Assign(at(text, "self.drop(x)"))) == text.replace("    self.drop", "    x = self.drop")
+
+
+def test_what_has_no_name_is_not_assigned():
+    text = body("F.relu(a.b + c)\n")
+    assert "no name of its own" in refused(text, Assign(at(text, "F.relu(a.b + c)")))
+
+
+# ----------------------------------------------------------------- functions
+
+
+@pytest.mark.parametrize(
+    ("head", "expected"),
+    [
+        ("import torch\n", "torch.relu(x)"),
+        ("import torch\nimport torch.nn.functional as F\n", "F.relu(x)"),
+        ("from torch import nn\n", "nn.functional.relu(x)"),
+    ],
+)
+def test_a_function_is_put_around_what_a_layer_is_applied_to(head, expected):
+    text = f"{head}y = self.fc(x)\n"
+    assert after(text, Insert(at(text, "self.fc(x)"), "F.relu")) == f"{head}y = self.fc({expected})\n"
+
+
+def test_a_class_called_with_a_value_is_made_first():
+    text = body("y = nn.ReLU(self.fc(x))\n")
+    assert after(text, Swap(at(text, "nn.ReLU(self.fc(x))"), "ReLU", "ReLU()")) == body(
+        "y = nn.ReLU()(self.fc(x))\n"
+    )
+    text = body("y = nn.LeakyReLU(x, 0.2)\n")
+    assert "other arguments" in refused(
+        text, Swap(at(text, "nn.LeakyReLU(x, 0.2)"), "LeakyReLU", "LeakyReLU()")
+    )
+
+
+def test_a_line_that_would_do_nothing_goes():
+    text = body("def f(x):\n    x = F.relu(x)  # rectify\n    return x\n")
+    assert after(text, Drop(at(text, "F.relu(x)"))) == body("def f(x):\n    return x\n")
+
+
 # ---------------------------------------------------------------- all of them
 
 
