@@ -48,7 +48,7 @@ def _live(name: str) -> Any:
     """A name of the half that measures real passes, or a clear error where torch is missing."""
     if find_spec("torch") is None:
         raise ImportError(f'relucheck.{name} needs PyTorch: pip install "relucheck[torch]"')
-    return getattr(import_module("relucheck.tape"), name)
+    return getattr(import_module("relucheck.live"), name)
 
 
 def __dir__() -> list[str]:

@@ -194,7 +194,12 @@ def _at_loss(net: Net, loss: Node, source: Node) -> Finding:
 
 
 def _at_root(net: Net, output: Output, judged: set[Span | None]) -> Iterator[Finding]:
-    if output.method != "forward" or output.contained or _FEATURES.search(output.owner):
+    if (
+        output.method != "forward"
+        or output.contained
+        or output.owner == "Sequential"
+        or _FEATURES.search(output.owner)
+    ):
         return
     if sum(1 for other in net.outputs if other.span == output.span and other.owner == output.owner) > 1:
         return  # one of several results: a density, a mask, a feature

@@ -82,17 +82,20 @@ def check(net: Net) -> Iterator[Finding]:
     """Report torch's recurrent layers with ReLU, and hand-written cells."""
     tamed = {init.layer for init in net.inits if init.function in ISOMETRIES}
     for layer in net.layers:
-        if (
-            layer.op in ("rnn", "rnn_cell")
-            and layer.args.get("nonlinearity") == "relu"
-            and layer.id not in tamed
-        ):
+        if layer.id not in tamed and _is_rectified(layer):
             yield _of_layer(layer)
     for node in net.nodes:
         if node.op == "relu":
             recurrent = _recurrent_layer(net, node)
             if recurrent is not None and recurrent.layer not in tamed:
                 yield _of_cell(net, node, recurrent)
+
+
+def _is_rectified(layer: Layer) -> bool:
+    """Whether a recurrent layer is asked for ReLU, and not only by the default of an unused wrapper."""
+    believed = layer.args.get("believed", ())
+    chosen = not (isinstance(believed, tuple) and "nonlinearity" in believed)
+    return layer.op in ("rnn", "rnn_cell") and layer.args.get("nonlinearity") == "relu" and chosen
 
 
 def _of_layer(layer: Layer) -> Finding:

@@ -78,6 +78,9 @@ def bind(spelling: Spelling, arguments: Arguments) -> Bound:
     values |= {
         name: from_arg(value) for name, value in spelling.fixed if not isinstance(value, type(REQUIRED))
     }
+    believed = tuple(k for k, v in values.items() if isinstance(v, Const) and v.believed)
+    if believed:
+        values["believed"] = seq([Const(name) for name in believed], "tuple")
     return Bound(values, explicit)
 
 

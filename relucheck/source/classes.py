@@ -56,6 +56,10 @@ class ClassFacts:
             n for n in [*names, *keyword_only] if n in doubted and default_of(init.node.args, n) is not None
         )
 
+    def is_called(self, name: str) -> bool:
+        """Whether some code of the project calls something of that name."""
+        return any(True for _ in self._calls_of(name))
+
     def _calls_of(self, name: str) -> Iterator[Calls]:
         for scope in self._mentioning(name):
             found = self._calls_in(scope).get(name)

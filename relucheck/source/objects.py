@@ -79,7 +79,7 @@ def new_instance(m: Machine, cls: Class | None, container: str = "") -> Instance
         container=kind,
         is_module=bool(kind) or (cls is not None and is_module_class(cls)),
         opaque=cls is not None and is_opaque(cls),
-        made=m.place[1] if m.place is not None else None,
+        made=m.place,
         in_forward=bool(m.forwards),
     )
     if kind:

@@ -17,7 +17,7 @@ from relucheck.source.expressions import evaluate
 from relucheck.source.files import Document
 from relucheck.source.machine import Machine
 from relucheck.source.modules import ModuleScope, Project
-from relucheck.source.roots import attempt_all, load, run_class, run_functions, run_script
+from relucheck.source.roots import attempt_all, load, run_class, run_functions, run_loose, run_script
 from relucheck.source.statements import define, execute, put
 
 RECURSION = 6_000
@@ -73,9 +73,12 @@ class Reader:
         """Scripts first, with the values that they pass; then what they have not reached."""
         self.each(lambda scope: run_script(self.m, scope))
         self.each(self.note_contained)
-        self.each(lambda scope: run_functions(self.m, scope))
+        is_called = self.facts.is_called
+        self.each(lambda scope: run_functions(self.m, scope, lambda name: not is_called(name)))
         self.each(lambda scope: self.run_classes(scope, contained=False))
         self.each(lambda scope: self.run_classes(scope, contained=True))
+        self.each(lambda scope: run_functions(self.m, scope, is_called))
+        self.each(lambda scope: run_loose(self.m, scope))
         nets: list[Net] = []
         classes: list[ModuleClass] = []
         self.each(lambda scope: classes.extend(self.facts.of_file(self.m, scope)))

@@ -26,6 +26,7 @@ from relucheck.source.values import (
     Frame,
     Function,
     Instance,
+    LayerVal,
     Unk,
     Value,
     one_of,
@@ -86,10 +87,10 @@ def is_main_test(test: ast.expr) -> bool:
 # -- functions ----------------------------------------------------------------------------------
 
 
-def run_functions(m: Machine, scope: ModuleScope) -> None:
+def run_functions(m: Machine, scope: ModuleScope, wanted: Callable[[str], bool]) -> None:
     """The functions of the top level that nothing has called, if they could hold a mistake."""
     m.tape = scope.tape
-    attempt_all(m, lambda: _run_functions(m, scope))
+    attempt_all(m, lambda: _run_functions(m, scope, wanted))
 
 
 def attempt_all(m: Machine, run: Callable[[], None]) -> None:
@@ -101,9 +102,11 @@ def attempt_all(m: Machine, run: Callable[[], None]) -> None:
             return
 
 
-def _run_functions(m: Machine, scope: ModuleScope) -> None:
+def _run_functions(m: Machine, scope: ModuleScope, wanted: Callable[[str], bool]) -> None:
     for name, node in scope.definitions.items():
-        if isinstance(node, ast.ClassDef) or id(node) in m.covered or not is_interesting(node, scope):
+        if isinstance(node, ast.ClassDef) or id(node) in m.covered or not wanted(name):
+            continue
+        if not is_interesting(node, scope):
             continue
         value = scope.names.get(name)
         if isinstance(value, Function) and value.node is node:
@@ -144,6 +147,8 @@ def _is_torch_name(scope: ModuleScope, name: str) -> bool:
         return value.name.startswith("torch")
     if isinstance(value, Class):
         return is_module_class(value)
+    if isinstance(value, LayerVal | Instance):
+        return True
     return value is None and scope.bare(name) is not None
 
 
@@ -171,6 +176,31 @@ def _unknown(m: Machine, parameter: ast.arg, default: ast.expr | None, as_tensor
     if default.value is None:
         return one_of([NONE, m.node("input", spelling=parameter.arg)])
     return Unk(parameter.arg) if isinstance(default.value, bool) else None
+
+
+def run_loose(m: Machine, scope: ModuleScope) -> None:
+    """Sequentials that nothing has applied or kept: what a factory returns, a model before its loop."""
+    m.tape = scope.tape
+    for instance in list(m.instances):
+        if instance.made is not None and instance.made[0] is scope and _is_loose(instance):
+            attempt(m, FUNCTION_STEPS, lambda i=instance: apply_loose(m, i))  # type: ignore[misc]
+
+
+def _is_loose(instance: Instance) -> bool:
+    return (
+        instance.container == "Sequential"
+        and instance.cls is None
+        and not (instance.applied or instance.stored)
+    )
+
+
+def apply_loose(m: Machine, instance: Instance) -> None:
+    """A Sequential on an unknown input; where it is applied is not known, so it has no place."""
+    outer, m.place = m.place, instance.made
+    try:
+        m.call(m, instance, Arguments((m.node("input"),)))
+    finally:
+        m.place = outer
 
 
 # -- classes ------------------------------------------------------------------------------------
@@ -202,9 +232,21 @@ def make(m: Machine, cls: Class) -> Value:
         arguments = unknown_arguments(m, init, skip=1)
         doubted = m.doubts(cls)
         extra = [(name, _doubted(m, init, name)) for name in doubted if arguments.keyword(name) is None]
+        extra += [p for p in _believed(init) if p[0] not in doubted and arguments.keyword(p[0]) is None]
         return m.call(m, cls, Arguments((), (*arguments.kwargs, *extra)))
     finally:
         m.place = outer
+
+
+def _believed(init: Function) -> list[tuple[str, Value]]:
+    """Names that are chosen by default: nobody in the project has asked for another."""
+    spec = init.node.args
+    found: list[tuple[str, Value]] = []
+    for parameter in [*spec.args, *spec.kwonlyargs]:
+        default = default_of(spec, parameter.arg)
+        if isinstance(default, ast.Constant) and isinstance(default.value, str):
+            found.append((parameter.arg, Const(default.value, believed=True)))
+    return found
 
 
 def _doubted(m: Machine, init: Function, name: str) -> Value:

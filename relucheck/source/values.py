@@ -41,9 +41,14 @@ Plain = int | float | complex | bool | str | bytes | None
 
 @dataclass(frozen=True, slots=True)
 class Const:
-    """A Python constant."""
+    """A Python constant.
+
+    ``believed``: the default of a parameter that no caller in the project passes; rules that want a
+    choice of the author do not count it as one.
+    """
 
     value: Plain
+    believed: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +224,7 @@ class Instance:
     is_module: bool = False
     opaque: bool = False
     name: str = ""
-    made: ast.AST | None = None
+    made: tuple[ModuleScope, ast.AST] | None = None
     in_forward: bool = False
     stored: bool = False
     applied: bool = False
