@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from difflib import unified_diff
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from relucheck.baseline import Baseline
 from relucheck.config import Configuration
 from relucheck.engine import LintResult, in_order, lint_documents
 from relucheck.finding import Finding, RuleModule
@@ -17,6 +19,9 @@ from relucheck.fixing import FixResult, Rejected, fix
 from relucheck.problems import Problem
 from relucheck.report import TextEdit
 from relucheck.writing import replace_content
+
+if TYPE_CHECKING:
+    from relucheck.source.files import Document
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,18 +39,19 @@ class Inputs:
 def fixed(
     result: LintResult,
     inputs: Inputs,
+    left_out: Baseline | None,
     configuration: Configuration,
     rules: Sequence[RuleModule],
     *,
     unsafe: bool,
 ) -> FixResult:
     """What fixing makes of the files that were linted; nothing is written."""
-    return fix(
-        result,
-        lambda documents: lint_documents(documents, configuration, rules),
-        inputs.content,
-        unsafe=unsafe,
-    )
+
+    def lint(documents: Iterable[Document]) -> LintResult:
+        found = lint_documents(documents, configuration, rules)
+        return left_out.unknown(found) if left_out else found
+
+    return fix(result, lint, inputs.content, unsafe=unsafe)
 
 
 def written(result: FixResult, before: LintResult, inputs: Inputs) -> FixResult:

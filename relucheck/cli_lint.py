@@ -17,13 +17,24 @@ from relucheck.report import View, format_names, renderer
 from relucheck.selection import Known
 
 if TYPE_CHECKING:
+    from relucheck.baseline import Baseline
     from relucheck.engine import LintResult
     from relucheck.finding import RuleModule
 
 _TEXT_FORMATS = ("concise", "full", "grouped")
 
 
-@click.command()
+class LintCommand(click.Command):
+    """``lint``, where ``--add-ignore`` may stand alone: click would take the next path for its reason."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """The arguments, parsed."""
+        options = args.index("--") if "--" in args else len(args)
+        spelled = ["--add-ignore=" if arg == "--add-ignore" else arg for arg in args[:options]]
+        return super().parse_args(ctx, [*spelled, *args[options:]])
+
+
+@click.command(cls=LintCommand)
 @click.argument("paths", nargs=-1)
 @click.option(
     "--select",
@@ -48,6 +59,17 @@ _TEXT_FORMATS = ("concise", "full", "grouped")
 )
 @click.option("--diff", is_flag=True, help="Show what --fix would change, and change nothing.")
 @click.option("--fix-only", is_flag=True, help="Fix, and report nothing that is left.")
+@click.option("--baseline", metavar="FILE", help="Leave out the findings that this file knows.")
+@click.option("--write-baseline", is_flag=True, help="Write all that is found into the --baseline file.")
+@click.option(
+    "--changed-only",
+    is_flag=True,
+    help="Show only findings about lines that git says have changed (in notebooks: changed files).",
+)
+@click.option(
+    "--base", metavar="REF", help="With --changed-only: changed since HEAD left this branch or commit."
+)
+@click.option("--add-ignore", metavar="[=REASON]", help="Write a suppression comment for everything found.")
 @click.option("--exit-zero", is_flag=True, help="Exit with 0 whatever is found.")
 @click.option(
     "--output-format",
@@ -89,6 +111,11 @@ class Options:
     unsafe_fixes: bool
     diff: bool
     fix_only: bool
+    baseline: str | None
+    write_baseline: bool
+    changed_only: bool
+    base: str | None
+    add_ignore: str | None
     exit_zero: bool
     output_format: str
     output_file: str | None
@@ -131,16 +158,51 @@ def _run(options: Options) -> int:
     known = known_rules(rules)
     configuration = configured(options.config_file, options.isolated, known, options.overrides(known))
     stdin = _stdin(options)
-    result = _result(options, stdin, configuration, rules)
+    everything = _result(options, stdin, configuration, rules)
+    if options.write_baseline:
+        return _baseline_written(options, everything)
+    left_out = _left_out(options, everything)
+    result = left_out.unknown(everything) if left_out else everything
+    if options.add_ignore is not None:
+        return _ignored(options, result, options.add_ignore)
     if options.wants_fixes:
-        return _fixed(options, stdin, result, configuration, rules)
+        return _fixed(options, stdin, result, left_out, configuration=configuration, rules=rules)
     return _reported(options, result, configuration, rules)
+
+
+def _baseline_written(options: Options, result: LintResult) -> int:
+    """Write the baseline, and the exit status."""
+    from relucheck import cli_known
+
+    cli_known.write_baseline(result, options.baseline)
+    return _status(options, result, found=False)
+
+
+def _left_out(options: Options, result: LintResult) -> Baseline | None:
+    """The findings that the options leave out, if they may leave out any."""
+    if options.baseline is None and options.base is None and not options.changed_only:
+        return None
+    from relucheck import cli_known
+
+    return cli_known.known(result, options.baseline, options.changed_only, options.base)
+
+
+def _ignored(options: Options, result: LintResult, reason: str) -> int:
+    """Suppress everything found, and the exit status."""
+    from relucheck import cli_known
+
+    if "-" in options.paths or options.wants_fixes:
+        raise UsageProblem("--add-ignore writes into files; give paths, and neither '-' nor --fix")
+    problems = cli_known.add_ignores(result, reason)
+    return _status(options, replace(result, problems=(*result.problems, *problems)), found=False)
 
 
 def _fixed(
     options: Options,
     stdin: bytes | None,
     found: LintResult,
+    left_out: Baseline | None,
+    *,
     configuration: Configuration,
     rules: Sequence[RuleModule],
 ) -> int:
@@ -148,7 +210,7 @@ def _fixed(
     from relucheck import cli_fix
 
     inputs = cli_fix.Inputs(options.stdin_filename or STDIN, stdin)
-    result = cli_fix.fixed(found, inputs, configuration, rules, unsafe=options.unsafe_fixes)
+    result = cli_fix.fixed(found, inputs, left_out, configuration, rules, unsafe=options.unsafe_fixes)
     if options.diff:
         _write(cli_fix.diff(result, inputs), options.output_file)
         cli_fix.say(result, would=True)
