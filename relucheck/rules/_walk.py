@@ -17,7 +17,7 @@ Test = Callable[[Node], bool]
 def is_transparent(node: Node) -> bool:
     """Whether a node moves or renames entries and computes nothing: reshapes, casts, parts of a tuple."""
     return (
-        node.kind in (Kind.RESHAPE, Kind.IDENTITY) and node.op not in ("pad", "detach")
+        node.kind in (Kind.RESHAPE, Kind.IDENTITY) and node.op != "pad"
     ) or node.op == "parts"
 
 

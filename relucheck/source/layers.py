@@ -69,10 +69,8 @@ def apply_layer(m: Machine, layer: LayerDraft, arguments: Arguments) -> Value:
     layer.applied = True
     info = layer.info
     if info.kind is Kind.LOSS:
-        bound = Bound(
-            dict(zip(("input", "target"), arguments.args, strict=False)) | dict(arguments.kwargs),
-            {},
-        )
+        given = dict(zip(("input", "target", "negative"), arguments.args, strict=False))
+        bound = Bound(given | dict(arguments.kwargs), {})
         return _with_layer(m, layer, apply_loss(m, layer.op, bound, layer.spelling))
     inputs = [m.input_of(v) for v in arguments.args[:1]] or [m.input_of(v) for _, v in arguments.kwargs[:1]]
     inputs += [t.node for v in arguments.values()[1:] for t in tensors_in(v)]

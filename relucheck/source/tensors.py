@@ -98,10 +98,8 @@ def apply_loss(m: Machine, op: str, bound: Bound, name: str) -> Value:
     values = bound.values
     prediction = values.get("input", values.get("log_probs", values.get("input1", values.get("anchor", UNK))))
     inputs = [m.input_of(prediction)]
-    target = values.get("target", values.get("targets"))
-    tensor = m.as_tensor(target) if target is not None else None
-    if tensor is not None:
-        inputs.append(tensor.node)
+    others = [values[k] for k in ("target", "targets", "input2", "positive", "negative") if k in values]
+    inputs += [tensor.node for v in others if (tensor := m.as_tensor(v)) is not None]
     args = bound.args(frozenset({"input", "target", "weight", "pos_weight"}))
     return m.node(op, *inputs, args=args, explicit=frozenset(bound.explicit), spelling=name, shape=())
 
