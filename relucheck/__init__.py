@@ -1,6 +1,6 @@
 """relucheck finds activation and gradient-flow mistakes in PyTorch networks.
 
-``lint`` reads source files and needs no torch; ``probe`` measures real passes and does.
+``lint`` reads source files and needs no torch; ``probe`` and ``watch`` measure real passes and do.
 Everything is imported when it is first used.
 """
 
@@ -17,10 +17,15 @@ if TYPE_CHECKING:
     from relucheck.finding import Finding as Finding
     from relucheck.finding import Severity as Severity
 
-__all__ = ["Finding", "ProbeError", "Report", "Severity", "__version__", "lint", "probe"]
+__all__ = ["Finding", "ProbeError", "Report", "Severity", "__version__", "lint", "probe", "watch"]
 
 _CORE = frozenset({"Finding", "Severity"})
-_LIVE = frozenset({"ProbeError", "Report", "probe"})
+_LIVE = {
+    "ProbeError": "relucheck.live",
+    "Report": "relucheck.live",
+    "probe": "relucheck.live",
+    "watch": "relucheck.training",
+}
 
 
 def lint(*paths: str | os.PathLike[str]) -> list[Finding]:
@@ -48,7 +53,7 @@ def _live(name: str) -> Any:
     """A name of the half that measures real passes, or a clear error where torch is missing."""
     if find_spec("torch") is None:
         raise ImportError(f'relucheck.{name} needs PyTorch: pip install "relucheck[torch]"')
-    return getattr(import_module("relucheck.live"), name)
+    return getattr(import_module(_LIVE[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -113,7 +113,8 @@ class Gradient:
     ``norm`` is the Frobenius norm of dL/dW and ``elasticity`` is ``norm * weight_norm``, which no
     rescaling of ReLU layers changes; both are root mean squares over the batches. ``rms`` is that
     of dL/dz, the gradient at the layer's output. ``ratio`` is the elasticity over the largest among
-    layers of the same ``kind``. ``trunk``: everything that reaches the output passes this layer, so
+    layers of the same ``kind``. ``update`` is norm(change of W) / norm(W) of one step of the optimiser,
+    where one was seen. ``trunk``: everything that reaches the output passes this layer, so
     that no shortcut goes around it. ``steps`` holds norm(dL/dh_t) of a recurrent layer, first to last.
     """
 
@@ -124,6 +125,7 @@ class Gradient:
     weight_norm: float
     rms: float | None = None
     ratio: float | None = None
+    update: float | None = None
     frozen: bool = False
     trunk: bool = False
     steps: tuple[float, ...] = ()

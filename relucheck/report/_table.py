@@ -19,11 +19,11 @@ def table(m: Measurements, findings: Sequence[Finding]) -> str:
     rows = _rows(m)
     parts = [_heading(m)]
     if rows:
-        parts.append(_aligned([_HEADS, *rows]))
+        parts.append(aligned([_HEADS, *rows]))
     note = _note(m)
     if note:
         parts.append(note)
-    parts += [_said(finding) for finding in findings]
+    parts += [said(finding) for finding in findings]
     return "\n".join(parts) + ("" if findings else "\nNo mistakes found.")
 
 
@@ -54,7 +54,7 @@ def _site_row(site: Activation, gradient: Gradient | None) -> tuple[str, ...]:
     dead = _share(site.dead, site.units) if site.one_sided else "-"
     linear = str(site.linear) if site.one_sided else "-"
     return (
-        _short(site.name),
+        short(site.name),
         site.function,
         str(site.units),
         dead,
@@ -65,7 +65,7 @@ def _site_row(site: Activation, gradient: Gradient | None) -> tuple[str, ...]:
 
 
 def _layer_row(gradient: Gradient) -> tuple[str, ...]:
-    return (_short(gradient.name), gradient.kind, "", "", "", "", *_flow(gradient))
+    return (short(gradient.name), gradient.kind, "", "", "", "", *_flow(gradient))
 
 
 def _flow(gradient: Gradient | None) -> tuple[str, str]:
@@ -82,16 +82,18 @@ def _share(count: int, units: int) -> str:
     return f"{count} ({count / units:.0%})" if count else "0"
 
 
-def _short(name: str) -> str:
+def short(name: str) -> str:
+    """The end of a name that is too long for a column."""
     return name if len(name) <= _WIDEST else "..." + name[-_WIDEST + 3 :]
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
+def aligned(rows: Sequence[Sequence[str]], *, left: int = 2) -> str:
+    """Rows of cells as columns, the first ``left`` of them from the left."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = []
     for row in rows:
-        left = [cell.ljust(width) for cell, width in zip(row[:2], widths[:2], strict=True)]
-        right = [cell.rjust(width) for cell, width in zip(row[2:], widths[2:], strict=True)]
+        left = [cell.ljust(width) for cell, width in zip(row[:left], widths[:left], strict=True)]
+        right = [cell.rjust(width) for cell, width in zip(row[left:], widths[left:], strict=True)]
         lines.append("  ".join([*left, *right]).rstrip())
     return "\n".join(lines)
 
@@ -106,7 +108,8 @@ def _note(m: Measurements) -> str:
     return f"a unit counted as dead fires on at most {bound:.1%} of inputs, with 95 % confidence{sure}"
 
 
-def _said(finding: Finding) -> str:
+def said(finding: Finding) -> str:
+    """A finding with its place and what to do."""
     place = f"{finding.span}: " if finding.span is not None else ""
     help_ = f"\n    {finding.help}" if finding.help else ""
     return f"\n{place}{finding.code} {finding.severity.value}: {finding.message}{help_}"

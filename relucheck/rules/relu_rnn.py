@@ -127,7 +127,7 @@ def _recurrent_layer(net: Net, node: Node) -> Node | None:
 
 def _state_before(net: Net, node: Node, affine: Node) -> Node | None:
     """The same rectifier one round earlier, if it is what an affine layer is applied to again."""
-    if affine.kind is not Kind.AFFINE or affine.layer is None or not affine.inputs:
+    if affine.kind is not Kind.AFFINE or _weights(affine) is None or not affine.inputs:
         return None
     state = net.nodes[affine.inputs[0]]
     while state.kind in (Kind.DROPOUT, Kind.IDENTITY):
@@ -136,7 +136,15 @@ def _state_before(net: Net, node: Node, affine: Node) -> Node | None:
         return None
     total = net.inputs(state)[0]
     earlier = net.inputs(total) if total.op == "add" else ()
-    return state if any(n.layer == affine.layer for n in earlier) else None
+    return state if any(_weights(n) == _weights(affine) for n in earlier) else None
+
+
+def _weights(node: Node) -> tuple[str, object] | None:
+    """Which weights an affine node applies: a layer's, or a bare parameter."""
+    if node.layer is not None:
+        return ("layer", node.layer)
+    parameter = node.args.get("parameter")
+    return None if parameter is None else ("parameter", parameter)
 
 
 def _depends_on(net: Net, node: Node, target: Node) -> bool:

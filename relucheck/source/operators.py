@@ -206,16 +206,25 @@ def _matmul(m: Machine, a: Tensor | None, b: Tensor | None, left: Value, right: 
         return m.opaque(left, right)
     first, second = is_weight(a.node), is_weight(b.node)
     if first != second:
-        data = b.node if first else a.node
-        return m.node("linear", data, spelling="matmul", batch_first=data.batch_first)
+        data, weight = (b.node, a.node) if first else (a.node, b.node)
+        args: dict[str, Arg] = {"parameter": parameter_of(weight).order}
+        return m.node("linear", data, args=args, spelling="matmul", batch_first=data.batch_first)
     return m.node("matmul", a.node, b.node)
 
 
-def is_weight(node: NodeDraft) -> bool:
-    """Whether a tensor is a learned parameter, perhaps transposed or scaled."""
-    while node.op in {"permute", "index", "cast", "view", "identity", "unsqueeze", "squeeze"} and node.inputs:
+def parameter_of(node: NodeDraft) -> NodeDraft:
+    """What a tensor is, before it was transposed or reshaped."""
+    while node.op in _MOVES and node.inputs:
         node = node.inputs[0]
-    return node.op == "parameter"
+    return node
+
+
+_MOVES = frozenset({"permute", "index", "cast", "view", "identity", "unsqueeze", "squeeze"})
+
+
+def is_weight(node: NodeDraft) -> bool:
+    """Whether a tensor is a learned parameter, perhaps transposed."""
+    return parameter_of(node).op == "parameter"
 
 
 _WRITTEN = {

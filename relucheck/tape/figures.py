@@ -63,7 +63,7 @@ def _predictions(session: Session) -> frozenset[int]:
     """
     net = session.net
     ends = [net.nodes[i] for i in _last_nodes(net) if net.nodes[i].kind is Kind.ACTIVATION]
-    loss = session.loss_fn is not None
+    loss = session.trained or session.loss_fn is not None
     return frozenset(n.id for n in ends if loss or any(i.op == "linear" for i in net.inputs(n)))
 
 
@@ -134,7 +134,7 @@ def _gradient(
 ) -> Gradient:
     owner = owner_of(name)
     node = places.get(owner)
-    total = session.sums.get(name)
+    total, update = session.sums.get(name), session.updates.get(name)
     output = session.watch.outputs.get(owner)
     return Gradient(
         name=owner if name.endswith(".weight") else name,
@@ -143,6 +143,7 @@ def _gradient(
         norm=total.rms if total is not None else None,
         weight_norm=norm(parameter),
         rms=output.rms if output is not None else None,
+        update=update.rms if update is not None else None,
         frozen=not parameter.requires_grad,
         trunk=node is not None and node.id in trunk,
         steps=_steps(session, owner),

@@ -16,24 +16,50 @@ Autograd's own graph supplies only what it alone knows: the gradients (``gradien
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import torch
+from torch import Tensor, nn
 from torch.nn.modules import module as module_hooks
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from relucheck.tape.aten import SKIPPED, aten_op
+from relucheck.tape.aten import SKIPPED, AtenOp, aten_op
 from relucheck.tape.batches import tensors_in
-from relucheck.tape.recorder import Recorder
+from relucheck.tape.steps import Call, Fold
 
 
-class _Dispatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Listener(Protocol):
+    """What the modes and hooks tell of a pass: a ``Recorder``, or something that stands before one."""
+
+    def enter(self, module: nn.Module, args: Any) -> None:
+        """A module's forward begins."""
+
+    def leave(self, module: nn.Module, output: Any) -> None:
+        """A module's forward has ended."""
+
+    def begin(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Fold | None:
+        """A function of torch is called."""
+
+    def unfold(self, fold: Fold, outputs: list[Tensor]) -> None:
+        """The call that ``begin`` gave a fold for has returned."""
+
+    def before(self, op: AtenOp, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Call | None:
+        """An operation is about to run."""
+
+    def after(self, call: Any, args: Sequence[Any], out: Any) -> None:
+        """The operation that ``before`` read has run."""
+
+    def settle(self) -> None:
+        """Autograd has finished the operation before."""
+
+
+class Dispatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Hands every aten call to the recorder, before and after it runs."""
 
-    def __init__(self, recorder: Recorder) -> None:
+    def __init__(self, recorder: Listener) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.recorder = recorder
 
@@ -46,14 +72,15 @@ class _Dispatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         with torch.no_grad():
             call = self.recorder.before(op, args, kwargs)
         out = func(*args, **kwargs)
-        self.recorder.after(call, args, out)
+        if call is not None:
+            self.recorder.after(call, args, out)
         return out
 
 
-class _Functions(TorchFunctionMode):
+class Functions(TorchFunctionMode):
     """Hands every call of a torch function to the recorder, which folds what it decomposes into."""
 
-    def __init__(self, recorder: Recorder) -> None:
+    def __init__(self, recorder: Listener) -> None:
         super().__init__()
         self.recorder = recorder
 
@@ -67,7 +94,7 @@ class _Functions(TorchFunctionMode):
 
 
 @contextmanager
-def recording(recorder: Recorder) -> Iterator[None]:
+def recording(recorder: Listener) -> Iterator[None]:
     """Everything that runs inside is recorded; afterwards no hook and no mode is left."""
     handles = (
         module_hooks.register_module_forward_pre_hook(recorder.enter),
@@ -76,7 +103,7 @@ def recording(recorder: Recorder) -> Iterator[None]:
         ),
     )
     try:
-        with _Functions(recorder), _Dispatch(recorder):
+        with Functions(recorder), Dispatch(recorder):
             yield
         recorder.settle()
     finally:

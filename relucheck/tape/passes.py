@@ -35,9 +35,9 @@ def run_pass(session: Session, batch: Batch) -> None:
     session.watch.steps.clear()
     recorder = _recorder(session, detailed=session.read is None)
     output, loss = _run(session, recorder, batch)
-    _keep_outputs(session, recorder, output)
+    keep_outputs(session, recorder, output)
     if session.read is None:
-        _first_pass(session, recorder, batch, output)
+        keep_net(session, recorder, batch)
     gradients = _backward(session, loss)
     sound = _keep_gradients(session, gradients)
     session.sites.end_pass()
@@ -112,7 +112,8 @@ def _complaint(where: str, session: Session, batch: Batch, error: Exception) -> 
     )
 
 
-def _first_pass(session: Session, recorder: Recorder, batch: Batch, output: Any) -> None:
+def keep_net(session: Session, recorder: Recorder, batch: Batch) -> None:
+    """The net that a detailed pass showed, and what is wanted of its batch later."""
     ends = [o.step for o in session.outputs.values() if o.step >= 0]
     session.read = net_of(session.names, recorder.steps, ends)
     session.first_batch = batch
@@ -143,7 +144,7 @@ def _keep_gradients(session: Session, gradients: Mapping[str, Tensor | None]) ->
     return sound
 
 
-def _keep_outputs(session: Session, recorder: Recorder, output: Any) -> None:
+def keep_outputs(session: Session, recorder: Recorder, output: Any) -> None:
     """Which units of each output have been exactly zero so far."""
     for name, tensor in named_tensors_in(output):
         if not tensor.is_floating_point() or tensor.ndim == 0:

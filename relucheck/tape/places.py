@@ -19,8 +19,8 @@ import torch
 
 from relucheck.span import Span
 
-_OURS = os.path.dirname(os.path.abspath(__file__)) + os.sep
-_LIBRARIES = (os.path.dirname(torch.__file__) + os.sep, contextlib.__file__, _OURS)
+_OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_LIBRARIES = (os.path.dirname(torch.__file__) + os.sep, contextlib.__file__, _OURS, "<frozen ")
 
 
 def user_places(stop: CodeType) -> tuple[Span, ...]:

@@ -26,15 +26,21 @@ class KeptOutput:
 
 @dataclass(slots=True)
 class Session:
-    """The figures of a probe while its batches run."""
+    """The figures of a probe while its batches run.
+
+    ``trained``: the passes are steps of a training loop, so a loss there is, though not as a function.
+    ``updates`` are norm(change of W) / norm(W) of the optimiser's steps, by parameter.
+    """
 
     model: nn.Module
     names: Names
     loss_fn: LossFunction | None
     batch_axis: int
+    trained: bool = False
     sites: Sites = field(default_factory=Sites)
     watch: GradientWatch = field(default_factory=GradientWatch)
     sums: dict[str, Sum] = field(default_factory=dict)
+    updates: dict[str, Sum] = field(default_factory=dict)
     outputs: dict[str, KeptOutput] = field(default_factory=dict)
     read: Net | None = None
     first_batch: Batch | None = None

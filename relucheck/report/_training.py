@@ -1,0 +1,82 @@
+"""A watched training as text: the layers over time, then the findings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from relucheck.measurements import Gradient
+from relucheck.report._table import aligned, said, short
+from relucheck.timeline import Moment
+
+if TYPE_CHECKING:
+    from relucheck.training import TrainingReport, Watched
+
+_COLUMNS = 5
+_SHOWN = "silent share of the units at steps"
+
+
+def training_table(report: TrainingReport) -> str:
+    """Per network and layer: silent share, gradient and update:weight ratio over the steps."""
+    parts = [_heading(report)]
+    for network in report.networks:
+        parts.append(_network(network))
+    if not report.networks:
+        parts.append(_nothing(report))
+    parts += [said(finding) for finding in report.findings]
+    if report.networks and not report.findings:
+        parts.append("\nNo mistakes found.")
+    return "\n".join(parts)
+
+
+def _heading(report: TrainingReport) -> str:
+    plural = "" if report.steps == 1 else "s"
+    return f"{report.steps} step{plural} (backward passes), {report.inspected} inspected"
+
+
+def _nothing(report: TrainingReport) -> str:
+    if not report.steps:
+        return "no backward pass ran, so there was nothing to measure"
+    return "no backward pass reached a network's parameters through its own call"
+
+
+def _network(network: Watched) -> str:
+    moments = _chosen(network.moments)
+    heads = [_steps(moment) for moment in moments]
+    rows = [_silent(name, moments) for name in _names(moments)]
+    silent = [aligned([("silent units", *heads), *rows], left=1)] if rows else []
+    flow = [("gradient norm(dL/dW)", *heads, "update:weight")]
+    flow += [_flow(gradient, moments) for gradient in network.last.gradients]
+    samples = sum(moment.samples for moment in network.moments)
+    name = f"\n{network.name}: {samples} samples in {network.steps} inspected steps"
+    return "\n".join([name, *silent, *([aligned(flow, left=1)] if len(flow) > 1 else [])])
+
+
+def _chosen(moments: Sequence[Moment]) -> list[Moment]:
+    """The first, the last and some between, evenly."""
+    if len(moments) <= _COLUMNS:
+        return list(moments)
+    last = len(moments) - 1
+    return [moments[round(i * last / (_COLUMNS - 1))] for i in range(_COLUMNS)]
+
+
+def _steps(moment: Moment) -> str:
+    return f"step {moment.first}" if moment.first == moment.last else f"{moment.first}-{moment.last}"
+
+
+def _names(moments: Sequence[Moment]) -> list[str]:
+    return list(dict.fromkeys(name for moment in moments for name in moment.silent))
+
+
+def _silent(name: str, moments: Sequence[Moment]) -> tuple[str, ...]:
+    return (short(name), *(_cell(moment.silent, name, "{:.0%}") for moment in moments))
+
+
+def _flow(gradient: Gradient, moments: Sequence[Moment]) -> tuple[str, ...]:
+    cells = [_cell(moment.gradient, gradient.name, "{:.1e}") for moment in moments]
+    update = f"{gradient.update:.1e}" if gradient.update is not None else ""
+    return (short(gradient.name), *cells, "frozen" if gradient.frozen else update)
+
+
+def _cell(values: Mapping[str, float], name: str, form: str) -> str:
+    return form.format(values[name]) if name in values else "-"

@@ -1,0 +1,150 @@
+"""One inspected step of one network: from its call to the end of the backward pass."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import CodeType
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.hooks import RemovableHandle
+
+from relucheck.measurements import NonFinite, Phase
+from relucheck.tape.batches import Batch
+from relucheck.tape.finite import Hunt, finite, is_mask, kind_of, located
+from relucheck.tape.gradients import GradientWatch, Sum, norm
+from relucheck.tape.modes import recording
+from relucheck.tape.names import owner_of
+from relucheck.tape.passes import keep_net, keep_outputs
+from relucheck.tape.recorder import Recorder
+from relucheck.tape.session import Session
+from relucheck.tape.state import no_trace
+from relucheck.tape.subject import Subject
+from relucheck.tape.units import Sites
+
+
+@dataclass(slots=True)
+class Inspected:
+    """What a network's calls showed since the last backward pass, until the next one is over.
+
+    ``arrived`` are the norms of dL/dW that its parameters received, by name. Several calls (the time
+    steps of a loop, two halves of a batch) count as one pass.
+    """
+
+    subject: Subject
+    session: Session
+    recorder: Recorder
+    stop: CodeType
+    training: bool
+    scaled: bool
+    batch: Batch | None = None
+    output: Any = None
+    arrived: dict[str, float] = field(default_factory=dict)
+    handles: list[RemovableHandle] = field(default_factory=list)
+
+    def feed(self, batch: Batch) -> None:
+        """A call is about to run; what an earlier one returned stays known as that."""
+        self.recorder.reading_loss = False
+        if self.batch is None:
+            self.batch = batch
+            self.session.sites.samples = max(1, batch.samples(0))
+            self.recorder.feed(batch)
+            return
+        new = [t for t in batch.tensors if self.recorder.values.get(t) is None]
+        self.recorder.feed(Batch(tuple(new), {}))
+
+    def returned(self, output: Any) -> None:
+        """A call has returned; what follows is the loss, up to the next one."""
+        self.output = output
+        self.recorder.reading_loss = True
+        keep_outputs(self.session, self.recorder, output)
+
+    def listen(self) -> None:
+        """Notes the norm of every gradient that arrives, without holding on to it."""
+        for name, parameter in self.session.parameters():
+            if parameter.requires_grad and parameter.is_leaf:
+                handle = parameter.register_hook(self._noting(name))  # type: ignore[no-untyped-call]
+                self.handles.append(handle)
+
+    def _noting(self, name: str) -> Callable[[Tensor], None]:
+        def note(gradient: Tensor) -> None:
+            dense = gradient.coalesce().values() if gradient.is_sparse else gradient
+            self.arrived[name] = norm(dense)
+
+        return note
+
+    def release(self) -> None:
+        """Takes the hooks off the parameters."""
+        for handle in self.handles:
+            handle.remove()
+        self.handles.clear()
+
+    def keep(self, loss: Tensor | None) -> None:
+        """Adds the pass to the window's sums, after its backward pass has run."""
+        session, batch = self.session, self.batch
+        assert batch is not None  # a pass begins with a call
+        if session.read is None:
+            keep_net(session, self.recorder, batch)
+            self.subject.judge(batch)
+        session.first_batch = None
+        for name, parameter in session.parameters():
+            if parameter.requires_grad:
+                _add(session.sums, name, self.arrived.get(name))
+        session.sites.end_pass()
+        session.samples += session.sites.samples
+        session.batches += 1
+        self.subject.steps += 1
+        if self.subject.non_finite is None and not self._sound(loss):
+            self.subject.non_finite = self._culprit(batch, loss)
+        self.batch = self.output = None
+
+    def _sound(self, loss: Tensor | None) -> bool:
+        """Whether loss and gradients are finite; a GradScaler skips steps whose gradients are not."""
+        if loss is not None and not finite(loss.detach()):
+            return False
+        return self.scaled or all(map(math.isfinite, self.arrived.values()))
+
+    def _culprit(self, batch: Batch, loss: Tensor | None) -> NonFinite:
+        """The first operation that is not finite, by another forward pass that leaves no trace."""
+        session, step = self.session, self.subject.until
+        for tensor in batch.tensors:
+            if not finite(tensor) and not is_mask(tensor):
+                return NonFinite(Phase.INPUT, kind_of([tensor]), "input", "", step)
+        for name, parameter in session.parameters():
+            if not finite(parameter):
+                return NonFinite(Phase.PARAMETER, kind_of([parameter]), name, owner_of(name), step)
+        hunt = Hunt()
+        probe = Recorder(
+            session.names, Sites(session.sites.samples), GradientWatch(), self.stop, True, hunt=hunt
+        )
+        with no_trace(self.subject.model), recording(probe):
+            probe.feed(batch)
+            self.subject.model(*batch.args, **batch.kwargs)
+        if hunt.first is not None:
+            return located(hunt.first, probe.steps, step)
+        broken = loss is not None and not finite(loss.detach())
+        return NonFinite(Phase.FORWARD if broken else Phase.BACKWARD, "NaN", "loss", "", step)
+
+
+def begun(subject: Subject, step: int, stop: CodeType) -> Inspected:
+    """A network is called for the first time since the last backward pass."""
+    session = subject.renew(step)
+    session.watch.steps.clear()
+    recorder = Recorder(session.names, session.sites, session.watch, stop, session.read is None)
+    scaled = any(
+        torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.float16
+        for device in ("cpu", "cuda")
+    )
+    one = Inspected(subject, session, recorder, stop, subject.model.training, scaled)
+    one.listen()
+    return one
+
+
+def _add(sums: dict[str, Sum], name: str, size: float | None) -> None:
+    total = sums.setdefault(name, Sum())
+    if size is not None:
+        total.squares += size**2
+        total.count += 1

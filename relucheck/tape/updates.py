@@ -1,0 +1,50 @@
+"""The update:weight ratio of an optimiser's step, from a sample of each weight's entries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from relucheck.tape.gradients import Sum, norm
+from relucheck.tape.subject import Subject
+
+SAMPLED = 65_536
+"""Entries of one weight that are compared; a ratio of root mean squares of so many is good to 1 %."""
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """The weights of one network just before a step, as far as the optimiser owns them."""
+
+    subject: Subject
+    weights: Mapping[str, tuple[Tensor, Tensor]]
+
+    @classmethod
+    def of(cls, subject: Subject, optimiser: torch.optim.Optimizer) -> Before:
+        owned = {id(p) for group in optimiser.param_groups for p in group["params"]}
+        weights = {
+            name: (parameter, _sample(parameter).clone())
+            for name, parameter in subject.session.parameters()
+            if id(parameter) in owned and parameter.ndim >= 2 and parameter.grad is not None
+        }
+        if weights:
+            subject.optimiser = type(optimiser).__name__
+        return cls(subject, weights)
+
+    def compare(self) -> None:
+        """Adds norm(change) / norm(weight) of each weight to the window's sums."""
+        for name, (parameter, before) in self.weights.items():
+            size = norm(before)
+            if size > 0:
+                total = self.subject.session.updates.setdefault(name, Sum())
+                total.squares += (norm(_sample(parameter) - before) / size) ** 2
+                total.count += 1
+
+
+def _sample(parameter: Tensor) -> Tensor:
+    """Every n-th entry, so that a step costs a copy of a few entries only."""
+    flat = parameter.detach().reshape(-1)
+    return flat[:: max(1, -(-flat.numel() // SAMPLED))]

@@ -1,0 +1,46 @@
+"""What a watched training showed over time: a few numbers a layer for each window of steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from relucheck.measurements import Measurements
+
+MOST = 128
+"""Windows kept of one training; beyond it every other one is left out, the ends never."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A window of inspected steps, both ends included; steps are backward passes, from 0.
+
+    ``silent`` is the share of units that no sample of the window made fire, by activation site;
+    ``gradient`` the root mean square of norm(dL/dW), by layer; ``update`` norm(change of W) / norm(W).
+    """
+
+    first: int
+    last: int
+    samples: int
+    silent: Mapping[str, float]
+    gradient: Mapping[str, float]
+    update: Mapping[str, float]
+
+
+def moment_of(m: Measurements, first: int, last: int) -> Moment:
+    """The few numbers that stay of a window."""
+    return Moment(
+        first,
+        last,
+        m.samples,
+        {a.name: a.dead_share for a in m.activations if a.one_sided},
+        {g.name: g.norm for g in m.gradients if g.norm is not None},
+        {g.name: g.update for g in m.gradients if g.update is not None},
+    )
+
+
+def thinned(moments: Sequence[Moment]) -> list[Moment]:
+    """The moments, every other one of them where they are too many."""
+    if len(moments) <= MOST:
+        return list(moments)
+    return [*moments[:-1:2], moments[-1]]

@@ -1,0 +1,195 @@
+"""``relucheck.watch``: a training loop, watched; a report over its steps.
+
+```python
+with relucheck.watch(every=50) as watch:
+    for x, y in loader:
+        optimizer.zero_grad()
+        loss_fn(model(x), y).backward()
+        optimizer.step()
+print(watch.report.table())
+```
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from types import CodeType, TracebackType
+from typing import Any
+
+from torch import nn
+
+from relucheck.config import Configuration, Settings
+from relucheck.engine import in_order, load_rules
+from relucheck.finding import Finding, RuleModule, Severity
+from relucheck.live import judge
+from relucheck.measurements import Activation, Gradient, Measurements
+from relucheck.net import Crash, Net
+from relucheck.tape.probe import Measured
+from relucheck.tape.subject import Subject
+from relucheck.tape.watcher import Watcher, watching
+from relucheck.timeline import Moment
+
+__all__ = ["TrainingReport", "Watched", "watch"]
+
+EVERY, FIRST = 50, 5
+"""By default the first five steps are inspected, then one in fifty: less than 1 % of a training's time."""
+
+AT_THE_END = frozenset({"RLU601", "RLU602", "RLU603", "RLU604", "RLU605"})
+"""Rules about units, which live and die during a training: what counts is how they are at its end."""
+
+AT_THE_START = frozenset({"RLU611", "RLU616"})
+"""Rules whose levels were measured at initialisation (theory, section 2); training moves their figures."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """One network of a training: its windows over time, and the figures of the first and the last."""
+
+    name: str
+    steps: int
+    moments: tuple[Moment, ...]
+    first: Measurements
+    last: Measurements
+    net: Net
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingReport:
+    """What a watched training showed, network by network.
+
+    ``steps`` counts all backward passes, ``inspected`` those that were looked at.
+    """
+
+    findings: tuple[Finding, ...]
+    networks: tuple[Watched, ...]
+    steps: int
+    inspected: int
+    crashes: tuple[Crash, ...] = ()
+
+    @property
+    def activations(self) -> tuple[Activation, ...]:
+        """The activation sites of all networks as they were at the end."""
+        return tuple(a for network in self.networks for a in network.last.activations)
+
+    @property
+    def gradients(self) -> tuple[Gradient, ...]:
+        """The weights of all networks with the gradients of the last window."""
+        return tuple(g for network in self.networks for g in network.last.gradients)
+
+    def table(self) -> str:
+        """The figures over time and the findings as text for a terminal."""
+        from relucheck.report._training import training_table
+
+        return training_table(self)
+
+    def failing(self, fail_on: str = "warning") -> tuple[Finding, ...]:
+        """The findings at or above a severity; ``never`` fails on none."""
+        if fail_on == "never":
+            return ()
+        rank = Severity(fail_on).rank
+        return tuple(finding for finding in self.findings if finding.severity.rank >= rank)
+
+
+@dataclass(slots=True)
+class watch:  # noqa: N801 (it reads as a verb, like open)
+    """Watches every ``backward()`` inside a with-block.
+
+    ``model`` limits it to one network; by default every network is followed that is called from
+    outside any other. ``every``: one step in that many is inspected, ``first``: and so many at the
+    start. A step is one backward pass. Steps that are not inspected cost nothing measurable, and
+    whatever happens inside, nothing of the watching is left behind.
+    """
+
+    model: Any = None
+    every: int = EVERY
+    first: int = FIRST
+    configuration: Configuration | None = None
+    stop: CodeType | None = None
+    told: Callable[[Watcher], None] | None = None
+    _watcher: Watcher | None = field(default=None, repr=False)
+    _stack: ExitStack = field(default_factory=ExitStack, repr=False)
+    _report: TrainingReport | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.model is not None and not isinstance(self.model, nn.Module):
+            raise TypeError(f"model must be an nn.Module, not {type(self.model).__name__}")
+        if self.every < 1 or self.first < 0:
+            raise ValueError(
+                f"every must be at least 1 and first at least 0, not {self.every} and {self.first}"
+            )
+
+    def __enter__(self) -> watch:
+        if self._watcher is not None:
+            raise RuntimeError("a watch is entered once; make another one")
+        stop = self.stop or _outermost()
+        self._watcher = Watcher(self.every, self.first, self.model, stop, self.told)
+        self._stack.enter_context(watching(self._watcher))
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stack.close()
+
+    @property
+    def report(self) -> TrainingReport:
+        """What was seen; only after the with-block."""
+        if self._watcher is None or not self._watcher.finished:
+            raise RuntimeError("the report of a watch is made when its with-block has ended")
+        if self._report is None:
+            self._report = _report_of(self._watcher, self.configuration or Settings())
+        return self._report
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """The findings of the report."""
+        return self.report.findings
+
+
+def _outermost() -> CodeType:
+    """The code below which nothing called the user's: none, so that the whole stack is the user's."""
+    return _outermost.__code__
+
+
+def _report_of(watcher: Watcher, configuration: Configuration) -> TrainingReport:
+    rules = load_rules()
+    findings: list[Finding] = []
+    crashes = [watcher.crash] if watcher.crash is not None else []
+    networks = []
+    for subject in watcher.subjects.values():
+        if subject.first is None or subject.last is None:
+            continue
+        networks.append(_watched(subject, subject.first, subject.last))
+        found, broken = _judged(subject.first, subject.last, rules, configuration)
+        findings += found
+        crashes += broken
+    return TrainingReport(
+        tuple(in_order(findings)), tuple(networks), watcher.step, watcher.inspections, tuple(crashes)
+    )
+
+
+def _watched(subject: Subject, first: Measured, last: Measured) -> Watched:
+    return Watched(
+        type(subject.model).__name__,
+        subject.steps,
+        tuple(subject.moments),
+        first.measurements,
+        last.measurements,
+        last.net,
+    )
+
+
+def _judged(
+    first: Measured, last: Measured, rules: Iterable[RuleModule], configuration: Configuration
+) -> tuple[list[Finding], tuple[Crash, ...]]:
+    """What the rules say about the first and the last window, each mistake once."""
+    rules = tuple(rules)
+    start, broken = judge(first, rules, configuration)
+    if last is first:
+        return list(start), broken
+    end, more = judge(last, rules, configuration)
+    kept = {(f.code, f.layer): f for f in start if f.code not in AT_THE_END}
+    kept |= {
+        (f.code, f.layer): f for f in end if f.code not in AT_THE_START and (f.code, f.layer) not in kept
+    }
+    return list(kept.values()), (*broken, *more)
