@@ -247,8 +247,8 @@ def _plain_is(value: Value, name: str | None) -> bool | None:
         return (name == "torch.Tensor") if certain else (True if name == "torch.Tensor" else None)
     if name == "type":
         return _is_class(value)
-    if isinstance(value, Class | External | Partial):
-        return None if name != "str" else False
+    if isinstance(value, Class | External | Partial | Function):
+        return False if name in _PLAIN_TYPES or name in _SEQ_KINDS or name == "dict" else None
     return None
 
 

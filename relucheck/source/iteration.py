@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from relucheck.source.binding import Arguments
 from relucheck.source.machine import Machine
 from relucheck.source.objects import modules_of
 from relucheck.source.tensors import index as tensor_index
@@ -9,7 +10,9 @@ from relucheck.source.tensors import part, size_of
 from relucheck.source.values import (
     NONE,
     UNK,
+    Bound,
     Const,
+    Function,
     Instance,
     Item,
     LayerVal,
@@ -102,6 +105,8 @@ def get_item(m: Machine, value: Value, key: Value) -> Value:
         return size_of(value.node, key)
     if isinstance(value, Instance) and value.container:
         return _container_item(m, value, key)
+    if isinstance(value, Instance) and isinstance(value.attrs.get("_table"), Mapping):
+        return _table_item(m, value, key)
     if isinstance(value, Seq):
         return _seq_item(m, value, key)
     if isinstance(value, Mapping):
@@ -113,6 +118,14 @@ def get_item(m: Machine, value: Value, key: Value) -> Value:
     if isinstance(value, Item | ParamOf):
         return UNK
     return m.opaque(value, key)
+
+
+def _table_item(m: Machine, table: Instance, key: Value) -> Value:
+    """An entry of a registry, through its own ``__getitem__`` if it has one."""
+    own = table.cls.find("__getitem__") if table.cls is not None else None
+    if isinstance(own, Function):
+        return m.call(m, Bound(own, table), Arguments((key,)))
+    return get_item(m, table.attrs["_table"], key)
 
 
 def _character(text: str, at: object) -> Value:

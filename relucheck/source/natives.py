@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from relucheck.source.binding import Arguments
 from relucheck.source.drafts import NodeDraft
-from relucheck.source.iteration import iterate, named_parameters
+from relucheck.source.builtins import dict_method
+from relucheck.source.iteration import get_item, iterate, named_parameters
 from relucheck.source.layers import apply_layer, layer_class
 from relucheck.source.machine import Machine, tensors_in
 from relucheck.source.objects import (
@@ -16,6 +17,7 @@ from relucheck.source.objects import (
     container_items,
     fill_container,
     fill_fields,
+    fill_table,
     is_dataclass,
     modules_of,
     set_attribute,
@@ -263,12 +265,19 @@ def _call_super(m: Machine, name: str, receiver: Value, arguments: Arguments) ->
         if receiver.container == "Sequential":
             return run_sequential(m, receiver, arguments)
         return m.opaque(*arguments.values())
+    table = receiver.attrs.get("_table")
+    if isinstance(table, Mapping):
+        first = arguments.args[0] if arguments.args else UNK
+        return get_item(m, table, first) if name == "__getitem__" else dict_method(m, table, name, arguments)
     return call_native(m, name, receiver, arguments) if name in _HANDLERS else UNK
 
 
 def _init_base(m: Machine, receiver: Instance, arguments: Arguments) -> None:
     if receiver.container:
         fill_container(m, receiver, arguments)
+        return
+    if "_table" in receiver.attrs:
+        fill_table(m, receiver, arguments)
         return
     if receiver.cls is None:
         return

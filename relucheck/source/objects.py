@@ -12,6 +12,7 @@ from relucheck.source.machine import Machine
 from relucheck.source.values import (
     UNK,
     Bound,
+    Builtin,
     Class,
     Const,
     External,
@@ -44,6 +45,8 @@ _HARMLESS_BASES = MODULE_BASES | {
     "torch.nn.Sequential",
     "torch.nn.ModuleList",
     "torch.nn.ModuleDict",
+    "collections.OrderedDict",
+    "collections.UserDict",
 }
 
 
@@ -71,6 +74,14 @@ def container_kind(cls: Class) -> str:
     return ""
 
 
+_DICTS = frozenset({"dict", "collections.OrderedDict", "collections.UserDict", "collections.defaultdict"})
+
+
+def is_dict_class(cls: Class) -> bool:
+    """Whether a class of the project is a dict with methods of its own: a registry."""
+    return any(isinstance(b, Builtin | External) and b.name in _DICTS for c in cls.mro() for b in c.bases)
+
+
 def new_instance(m: Machine, cls: Class | None, container: str = "") -> Instance:
     """An object before its ``__init__`` has run."""
     kind = container or (container_kind(cls) if cls is not None else "")
@@ -82,6 +93,8 @@ def new_instance(m: Machine, cls: Class | None, container: str = "") -> Instance
         made=m.place,
         in_forward=bool(m.forwards),
     )
+    if cls is not None and is_dict_class(cls):
+        instance.attrs["_table"] = mapping({})
     if kind:
         instance.attrs["_items"] = mapping({}) if kind == "ModuleDict" else seq([])
     m.instances.append(instance)
@@ -98,11 +111,18 @@ def instantiate(m: Machine, cls: Class, arguments: Arguments) -> Value:
         m.call(m, Bound(init, instance), arguments)
     elif instance.container:
         fill_container(m, instance, arguments)
+    elif "_table" in instance.attrs:
+        fill_table(m, instance, arguments)
     elif is_dataclass(cls):
         fill_fields(m, instance, cls, arguments)
     else:
         _torch_base(m, instance, arguments)
     return instance
+
+
+def fill_table(m: Machine, instance: Instance, arguments: Arguments) -> None:
+    """The entries of a dict subclass."""
+    m.heap.store(instance.attrs, "_table", m.call(m, Builtin("dict"), arguments))
 
 
 def _is_function_class(cls: Class) -> bool:

@@ -475,3 +475,52 @@ def test_what_is_not_known_is_an_unknown_node_and_keeps_its_inputs() -> None:
     last = net.nodes[-1]
     assert last.op == "unknown"
     assert net.inputs(last)[0].op == "linear"
+
+
+def test_a_registry_is_a_dict_with_a_getitem_of_its_own() -> None:
+    text = """
+    from collections import OrderedDict
+    class Registry(OrderedDict):
+        def __getitem__(self, key):
+            content = super().__getitem__(key)
+            cls, kwargs = content if isinstance(content, tuple) else (content, {})
+            return cls(**kwargs)
+    ACTS = Registry({"gelu": nn.GELU, "leaky": (nn.LeakyReLU, {"negative_slope": 0.2})})
+    nn.Sequential(ACTS["gelu"], ACTS["leaky"])(torch.randn(3))
+    """
+    assert chain(read(text)) == ["gelu[0]", "leaky_relu[1]"]
+
+
+def test_a_sequential_that_nothing_applies_is_applied_once() -> None:
+    text = """
+    def factory(n):
+        return nn.Sequential(nn.Linear(n, n), nn.ReLU(), nn.Linear(n, 1))
+    """
+    net = read(text)
+    assert [s.partition("[")[0] for s in chain(net)] == ["linear", "relu", "linear"]
+    assert all(node.span is not None for node in net.nodes)
+
+
+def test_model_forward_is_a_call_of_the_model() -> None:
+    text = """
+    class M(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(2, 2)
+        def forward(self, x):
+            return self.fc(x)
+    y = nn.DataParallel(M()).cuda().forward(torch.randn(1, 2))
+    """
+    assert [o.owner for o in read(text).outputs] == ["M"]
+
+
+def test_attributes_of_a_sequential_are_its_elements() -> None:
+    text = """
+    class ConvNorm(nn.Sequential):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 8, 3)
+            self.add_module("bn", nn.BatchNorm2d(8))
+    ConvNorm()(torch.randn(1, 3, 8, 8))
+    """
+    assert chain(read(text)) == ["conv[conv]", "batch_norm[bn]"]
