@@ -20,6 +20,7 @@ COMMANDS = {
     "rule": "relucheck.cli_rules:rule",
     "rules": "relucheck.cli_rules:rules",
     "config": "relucheck.cli_config:config",
+    "clean": "relucheck.cli_clean:clean",
     "probe": "relucheck.cli_probe:probe",
     "plot": "relucheck.cli_plot:plot",
 }

@@ -85,7 +85,13 @@ class LintCommand(click.Command):
 )
 @click.option("--config", "config_file", metavar="FILE", help="Use the settings of this file alone.")
 @click.option("--isolated", is_flag=True, help="Use no settings files.")
-@click.option("--no-cache", is_flag=True, help="Accepted for scripts; there is no cache yet.")
+@click.option("--no-cache", is_flag=True, help="Read every file again, and remember nothing.")
+@click.option(
+    "--cache-dir",
+    metavar="FOLDER",
+    envvar="RELUCHECK_CACHE_DIR",
+    help="Where to remember (default: in the project).",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Show the traceback of internal errors.")
 def lint(**given: Any) -> int:
     """Find mistakes in Python files, notebooks and folders.
@@ -124,6 +130,7 @@ class Options:
     config_file: str | None
     isolated: bool
     no_cache: bool
+    cache_dir: str | None
     verbose: bool
 
     @property
@@ -280,8 +287,12 @@ def _result(
     """The findings in what the paths name: standard input, or files and folders."""
     from relucheck.engine import lint_documents, lint_paths
 
-    if stdin is None:
+    if stdin is None and options.no_cache:
         return lint_paths(options.paths or (".",), configuration, rules)
+    if stdin is None:
+        from relucheck.cache import folder_of, lint_cached
+
+        return lint_cached(options.paths or (".",), configuration, rules, options.cache_dir or folder_of("."))
     from relucheck.source.files import from_bytes
 
     document = from_bytes(options.stdin_filename or STDIN, stdin)
