@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from relucheck.measurements import Measurements
+from relucheck.net import Net
 
 MOST = 128
 """Windows kept of one training; beyond it every other one is left out, the ends never."""
@@ -25,6 +26,18 @@ class Moment:
     silent: Mapping[str, float]
     gradient: Mapping[str, float]
     update: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """One network of a training: its windows over time, and the figures of the first and the last."""
+
+    name: str
+    steps: int
+    moments: tuple[Moment, ...]
+    first: Measurements
+    last: Measurements
+    net: Net
 
 
 def moment_of(m: Measurements, first: int, last: int) -> Moment:

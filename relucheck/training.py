@@ -24,12 +24,12 @@ from relucheck.config import Configuration, Settings
 from relucheck.engine import in_order, load_rules
 from relucheck.finding import Finding, RuleModule, Severity
 from relucheck.live import judge
-from relucheck.measurements import Activation, Gradient, Measurements
-from relucheck.net import Crash, Net
+from relucheck.measurements import Activation, Gradient
+from relucheck.net import Crash
 from relucheck.tape.probe import Measured
 from relucheck.tape.subject import Subject
 from relucheck.tape.watcher import Watcher, watching
-from relucheck.timeline import Moment
+from relucheck.timeline import Watched
 
 __all__ = ["TrainingReport", "Watched", "watch"]
 
@@ -41,18 +41,6 @@ AT_THE_END = frozenset({"RLU601", "RLU602", "RLU603", "RLU604", "RLU605"})
 
 AT_THE_START = frozenset({"RLU611", "RLU616"})
 """Rules whose levels were measured at initialisation (theory, section 2); training moves their figures."""
-
-
-@dataclass(frozen=True, slots=True)
-class Watched:
-    """One network of a training: its windows over time, and the figures of the first and the last."""
-
-    name: str
-    steps: int
-    moments: tuple[Moment, ...]
-    first: Measurements
-    last: Measurements
-    net: Net
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +70,7 @@ class TrainingReport:
         """The figures over time and the findings as text for a terminal."""
         from relucheck.report._training import training_table
 
-        return training_table(self)
+        return training_table(self.networks, self.findings, self.steps, self.inspected)
 
     def failing(self, fail_on: str = "warning") -> tuple[Finding, ...]:
         """The findings at or above a severity; ``never`` fails on none."""

@@ -87,13 +87,13 @@ def short(name: str) -> str:
     return name if len(name) <= _WIDEST else "..." + name[-_WIDEST + 3 :]
 
 
-def aligned(rows: Sequence[Sequence[str]], *, left: int = 2) -> str:
-    """Rows of cells as columns, the first ``left`` of them from the left."""
+def aligned(rows: Sequence[Sequence[str]], *, names: int = 2) -> str:
+    """Rows of cells as columns, the first ``names`` of them from the left."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = []
     for row in rows:
-        left = [cell.ljust(width) for cell, width in zip(row[:left], widths[:left], strict=True)]
-        right = [cell.rjust(width) for cell, width in zip(row[left:], widths[left:], strict=True)]
+        left = [cell.ljust(width) for cell, width in zip(row[:names], widths[:names], strict=True)]
+        right = [cell.rjust(width) for cell, width in zip(row[names:], widths[names:], strict=True)]
         lines.append("  ".join([*left, *right]).rstrip())
     return "\n".join(lines)
 

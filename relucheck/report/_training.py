@@ -3,39 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
+from relucheck.finding import Finding
 from relucheck.measurements import Gradient
 from relucheck.report._table import aligned, said, short
-from relucheck.timeline import Moment
-
-if TYPE_CHECKING:
-    from relucheck.training import TrainingReport, Watched
+from relucheck.timeline import Moment, Watched
 
 _COLUMNS = 5
-_SHOWN = "silent share of the units at steps"
 
 
-def training_table(report: TrainingReport) -> str:
+def training_table(
+    networks: Sequence[Watched], findings: Sequence[Finding], steps: int, inspected: int
+) -> str:
     """Per network and layer: silent share, gradient and update:weight ratio over the steps."""
-    parts = [_heading(report)]
-    for network in report.networks:
-        parts.append(_network(network))
-    if not report.networks:
-        parts.append(_nothing(report))
-    parts += [said(finding) for finding in report.findings]
-    if report.networks and not report.findings:
+    plural = "" if steps == 1 else "s"
+    parts = [f"{steps} step{plural} (backward passes), {inspected} inspected"]
+    parts += [_network(network) for network in networks] or [_nothing(steps)]
+    parts += [said(finding) for finding in findings]
+    if networks and not findings:
         parts.append("\nNo mistakes found.")
     return "\n".join(parts)
 
 
-def _heading(report: TrainingReport) -> str:
-    plural = "" if report.steps == 1 else "s"
-    return f"{report.steps} step{plural} (backward passes), {report.inspected} inspected"
-
-
-def _nothing(report: TrainingReport) -> str:
-    if not report.steps:
+def _nothing(steps: int) -> str:
+    if not steps:
         return "no backward pass ran, so there was nothing to measure"
     return "no backward pass reached a network's parameters through its own call"
 
@@ -44,12 +35,12 @@ def _network(network: Watched) -> str:
     moments = _chosen(network.moments)
     heads = [_steps(moment) for moment in moments]
     rows = [_silent(name, moments) for name in _names(moments)]
-    silent = [aligned([("silent units", *heads), *rows], left=1)] if rows else []
+    silent = [aligned([("silent units", *heads), *rows], names=1)] if rows else []
     flow = [("gradient norm(dL/dW)", *heads, "update:weight")]
     flow += [_flow(gradient, moments) for gradient in network.last.gradients]
     samples = sum(moment.samples for moment in network.moments)
     name = f"\n{network.name}: {samples} samples in {network.steps} inspected steps"
-    return "\n".join([name, *silent, *([aligned(flow, left=1)] if len(flow) > 1 else [])])
+    return "\n".join([name, *silent, *([aligned(flow, names=1)] if len(flow) > 1 else [])])
 
 
 def _chosen(moments: Sequence[Moment]) -> list[Moment]:

@@ -13,11 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, nn, overrides
 from torch.nn.modules import module as module_hooks
-from torch.overrides import _get_current_function_mode_stack
-from torch.overrides import _pop_mode as pop_function_mode
-from torch.overrides import _push_mode as push_function_mode
 from torch.utils import _python_dispatch as dispatch
 from torch.utils.hooks import RemovableHandle
 
@@ -29,6 +26,10 @@ from relucheck.tape.recorder import Recorder
 from relucheck.tape.steps import Call, Fold
 
 T = TypeVar("T")
+
+_function_modes: Callable[[], list[Any]] = overrides._get_current_function_mode_stack
+_pop: Callable[[], Any] = overrides._pop_mode
+_push: Callable[[Any], None] = overrides._push_mode
 
 
 @dataclass(slots=True)
@@ -127,20 +128,20 @@ def _compiled_as_written(now: bool) -> None:
 
 
 def _put_functions(mode: Functions) -> None:
-    above = [pop_function_mode() for _ in _get_current_function_mode_stack()]
-    mode.__enter__()
+    above = [_pop() for _ in _function_modes()]
+    mode.__enter__()  # type: ignore[no-untyped-call]
     for other in reversed(above):
-        push_function_mode(other)
+        _push(other)
 
 
 def _take_functions(mode: Functions) -> None:
-    if not any(other is mode for other in _get_current_function_mode_stack()):
+    if not any(other is mode for other in _function_modes()):
         return
     above = []
-    while (top := pop_function_mode()) is not mode:
+    while (top := _pop()) is not mode:
         above.append(top)
     for other in reversed(above):
-        push_function_mode(other)
+        _push(other)
 
 
 def _put_operations(mode: Dispatch) -> None:

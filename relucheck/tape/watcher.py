@@ -183,9 +183,13 @@ class Watcher:
         """It has changed them."""
         if not self.before:
             return
-        self._guarded(lambda: [before.compare() for before in self.before])
+        self._guarded(self._compare)
         self.before.clear()
         self.recent = ()
+
+    def _compare(self) -> None:
+        for before in self.before:
+            before.compare()
 
     # -- all of it ------------------------------------------------------------------------------------
 

@@ -1,0 +1,338 @@
+"""``relucheck.watch`` in training loops of many kinds."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules import module as module_hooks
+from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
+from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
+from torch.utils.checkpoint import checkpoint
+
+import relucheck
+
+
+def mlp(dead: int = 0) -> nn.Sequential:
+    model = nn.Sequential(nn.Linear(8, 20), nn.ReLU(), nn.Linear(20, 3))
+    with torch.no_grad():
+        model[0].bias[:dead] = -25.0
+    return model
+
+
+def train(model: nn.Module, steps: int, lr: float = 1e-3, **options: Any) -> Any:
+    optimiser = torch.optim.Adam(model.parameters(), lr)
+    with relucheck.watch(**options) as watch:
+        for _ in range(steps):
+            optimiser.zero_grad()
+            F.cross_entropy(model(torch.randn(32, 8)), torch.randint(0, 3, (32,))).backward()
+            optimiser.step()
+    return watch.report
+
+
+def traces() -> tuple[Any, ...]:
+    """Everything global that a watch touches."""
+    optimisers = importlib.import_module("torch.optim.optimizer")
+    return (
+        nn.Module.__call__,
+        torch.Tensor.backward,
+        torch.autograd.backward,
+        len(module_hooks._global_forward_hooks),
+        len(module_hooks._global_forward_pre_hooks),
+        len(optimisers._global_optimizer_pre_hooks),
+        len(optimisers._global_optimizer_post_hooks),
+        len(_get_current_function_mode_stack()),
+        len(_get_current_dispatch_mode_stack()),
+    )
+
+
+@pytest.fixture(autouse=True)
+def _no_trace() -> Any:
+    before = traces()
+    yield
+    assert traces() == before
+
+
+def test_silent_units_are_counted() -> None:
+    report = train(mlp(12), 20, every=1)
+    (site,) = report.activations
+    assert (site.name, site.dead, site.units, site.samples) == ("1", 12, 20, 320)
+    assert [f.code for f in report.findings] == ["RLU601"]
+    assert report.findings[0].span is not None
+    assert report.findings[0].span.path == __file__
+    assert (report.steps, report.inspected) == (20, 20)
+
+
+def test_units_that_die_during_the_training_are_found() -> None:
+    model = mlp()
+    optimiser = torch.optim.SGD(model.parameters(), 1e-5)
+    with relucheck.watch(every=1) as watch:
+        for step in range(30):
+            if step == 10:
+                with torch.no_grad():
+                    model[0].bias[:15] = -25.0
+            model.zero_grad()
+            model(torch.randn(32, 8)).sum().backward()
+            optimiser.step()
+    (network,) = watch.report.networks
+    assert [moment.silent["1"] for moment in network.moments] == [0.0, 0.75, 0.75]
+    assert network.first.activations[0].dead == 0
+    assert [f.code for f in watch.findings] == ["RLU601"]
+
+
+def test_only_sampled_steps_are_inspected() -> None:
+    assert train(mlp(), 120, every=50, first=5).inspected == 7
+    assert train(mlp(), 120, every=50, first=0).inspected == 3
+
+
+def test_between_sampled_steps_no_call_is_listened_to() -> None:
+    plain, model, seen = nn.Module.__call__, mlp(), []
+    with relucheck.watch(every=10, first=1):
+        for _ in range(11):
+            seen.append(nn.Module.__call__ is plain)
+            model(torch.randn(4, 8)).sum().backward()
+    assert seen == [False, *[True] * 9, False]
+
+
+def test_the_gradients_are_those_of_the_plain_loop() -> None:
+    def trained(watched: bool) -> list[Tensor]:
+        torch.manual_seed(0)
+        model = nn.Sequential(
+            nn.Linear(8, 20), nn.BatchNorm1d(20), nn.ReLU(inplace=True), nn.Dropout(), mlp()[2]
+        )
+        optimiser = torch.optim.Adam(model.parameters(), 0.01)
+        with relucheck.watch(every=2 if watched else 10**9, first=2 if watched else 0):
+            for _ in range(10):
+                optimiser.zero_grad()
+                F.cross_entropy(model(torch.randn(32, 8)), torch.randint(0, 3, (32,))).backward()
+                optimiser.step()
+        return [*model.parameters(), *model.buffers()]
+
+    assert all(torch.equal(a, b) for a, b in zip(trained(True), trained(False), strict=True))
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), KeyboardInterrupt()])
+@pytest.mark.parametrize("place", ["model", "loss", "hook"])
+def test_exceptions_leave_nothing_behind(error: BaseException, place: str) -> None:
+    class Failing(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            if place == "model":
+                raise error
+            return super().forward(x)
+
+    def fail(_: Tensor) -> None:
+        raise error
+
+    model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), Failing(8, 3))
+    watch = relucheck.watch(every=1)
+
+    def step() -> None:
+        with watch:
+            loss = model(torch.randn(4, 8)).sum()
+            if place == "loss":
+                raise error
+            loss.register_hook(fail)
+            loss.backward()
+
+    with pytest.raises(type(error)):
+        step()
+    assert watch.report.networks == ()
+    assert all(p._backward_hooks is None or not p._backward_hooks for p in model.parameters())
+    assert not any(part._forward_hooks or part._forward_pre_hooks for part in model.modules())
+
+
+def test_a_model_called_with_keywords() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = mlp(12)
+
+        def forward(self, *, x: Tensor) -> dict[str, Tensor]:
+            return {"loss": self.inner(x).sum()}
+
+    model = Net()
+    with relucheck.watch(every=1) as watch:
+        for _ in range(10):
+            model(x=torch.randn(32, 8))["loss"].backward()
+    (site,) = watch.report.activations
+    assert (site.name, site.dead, site.samples) == ("inner.1", 12, 320)
+
+
+def test_two_networks_and_two_losses() -> None:
+    """Both networks of a GAN are seen, and the frozen one of each step is not called untrained."""
+    torch.manual_seed(0)
+    maker, judge = mlp(), nn.Sequential(nn.Linear(3, 16), nn.LeakyReLU(0.2), nn.Linear(16, 1))
+    first, second = (torch.optim.Adam(m.parameters(), 1e-3) for m in (judge, maker))
+    with relucheck.watch(every=4, first=0) as watch:
+        for _ in range(40):
+            first.zero_grad()
+            made = maker(torch.randn(16, 8))
+            loss = F.softplus(-judge(torch.randn(16, 3))).mean() + F.softplus(judge(made.detach())).mean()
+            loss.backward()
+            first.step()
+            second.zero_grad()
+            F.softplus(-judge(maker(torch.randn(16, 8)))).mean().backward()
+            second.step()
+    names = {network.net.layers[0].name: network for network in watch.report.networks}
+    assert len(watch.report.networks) == 2
+    assert names
+    assert [f.code for f in watch.findings] == []
+    assert all(g.update for network in watch.report.networks for g in network.last.gradients)
+
+
+def test_gradient_accumulation() -> None:
+    model = mlp(12)
+    optimiser = torch.optim.SGD(model.parameters(), 0.1)
+    with relucheck.watch(every=1) as watch:
+        for _ in range(5):
+            optimiser.zero_grad()
+            for _ in range(4):
+                model(torch.randn(16, 8)).square().mean().backward()
+            optimiser.step()
+    (site,) = watch.report.activations
+    assert (site.dead, site.samples) == (12, 304)  # a window ends with enough samples
+    assert all(g.update is not None for g in watch.report.gradients)
+
+
+def test_a_loop_over_time_is_one_pass() -> None:
+    cell, head = nn.RNNCell(4, 6, nonlinearity="relu"), nn.Linear(6, 2)
+    with relucheck.watch(model=cell, every=1) as watch:
+        for _ in range(3):
+            h = torch.zeros(10, 6)
+            for _ in range(5):
+                h = cell(torch.randn(10, 4), h)
+            head(h).sum().backward()
+    (site,) = watch.report.activations
+    assert (site.samples, site.calls) == (30, 5)
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_checkpointing(reentrant: bool) -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner, self.start = mlp(12), nn.Linear(8, 8)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return checkpoint(self.inner, self.start(x), use_reentrant=reentrant)
+
+    report = train(Net(), 4, every=1)
+    (site,) = report.activations
+    assert (site.dead, site.samples) == (12, 128)
+    assert not [f for f in report.findings if f.code == "RLU613"]
+
+
+def test_evaluation_and_frozen_networks_are_left_out() -> None:
+    teacher, model = mlp(12).requires_grad_(False), mlp()
+    with relucheck.watch(every=1) as watch:
+        for _ in range(3):
+            x = torch.randn(32, 8)
+            F.mse_loss(model(x), teacher(x)).backward()
+            with torch.no_grad():
+                model(torch.randn(500, 8))
+    (site,) = watch.report.activations
+    assert site.samples == 96
+
+
+def test_no_backward_pass_at_all() -> None:
+    model = mlp()
+    with relucheck.watch() as watch:
+        for _ in range(1100):
+            model(torch.randn(2, 8))
+        assert not _get_current_function_mode_stack()  # given up
+    assert "no backward pass ran" in watch.report.table()
+
+
+class Functions(TorchFunctionMode):
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return func(*args, **(kwargs or {}))
+
+
+class Operations(TorchDispatchMode):
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("mode", [Functions, Operations, lambda: torch.device("cpu")])
+def test_modes_of_the_user_that_end_before_backward(mode: Callable[[], Any]) -> None:
+    model = mlp(12)
+    with relucheck.watch(every=1) as watch:
+        for _ in range(3):
+            with mode():
+                out = model(torch.randn(32, 8))
+            with mode():
+                loss = out.sum()
+                loss.backward()
+    assert watch.report.crashes == ()
+    assert [site.dead for site in watch.report.activations] == [12]
+
+
+def test_backward_by_function_and_create_graph() -> None:
+    model = mlp(12)
+    with relucheck.watch(every=1) as watch:
+        for _ in range(3):
+            x = torch.randn(32, 8, requires_grad=True)
+            out = model(x)
+            (slope,) = torch.autograd.grad(out.sum(), x, create_graph=True)
+            torch.autograd.backward(out.sum() + (slope.norm(dim=1) - 1).square().mean())
+    assert watch.report.crashes == ()
+    assert [site.dead for site in watch.report.activations] == [12]
+
+
+def test_the_loss_is_part_of_the_net() -> None:
+    model = nn.Sequential(nn.Linear(8, 3), nn.Softmax(-1))
+    report = train(model, 3, every=1)
+    assert "RLU102" in [f.code for f in report.findings]
+
+
+def test_the_first_operation_that_is_not_finite() -> None:
+    class Log(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(8, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.log(F.relu(self.fc(x)))
+
+    model = Log()
+    report = train(model, 3, every=1)
+    assert [(f.code, "log" in f.message) for f in report.findings if f.code == "RLU614"] == [("RLU614", True)]
+
+
+def test_the_update_to_weight_ratio_of_adam() -> None:
+    """Adam's first step: lr * sqrt(3 fan_in) under the default initialisation (theory, D13)."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(784, 64), nn.ReLU(), nn.Linear(64, 10))
+    optimiser = torch.optim.Adam(model.parameters(), 1e-3)
+    with relucheck.watch(every=1) as watch:
+        F.cross_entropy(model(torch.randn(64, 784)), torch.randint(0, 10, (64,))).backward()
+        optimiser.step()
+    assert watch.report.gradients[0].update == pytest.approx(1e-3 * (3 * 784) ** 0.5, rel=0.025)
+
+
+def test_compiled_models_run_as_written() -> None:
+    model = mlp(12)
+    compiled = torch.compile(model, backend="eager")
+    with relucheck.watch(every=1) as watch:
+        for _ in range(3):
+            compiled(torch.randn(32, 8)).sum().backward()
+    assert [(site.name, site.dead) for site in watch.report.activations] == [("1", 12)]
+
+
+def test_an_affine_network() -> None:
+    report = train(nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 3)), 3, every=1)
+    assert "RLU621" in [f.code for f in report.findings]
+
+
+def test_bad_arguments_are_said() -> None:
+    with pytest.raises(TypeError, match="not int"):
+        relucheck.watch(3)
+    with pytest.raises(ValueError, match="every must be at least 1"):
+        relucheck.watch(every=0)
+    with pytest.raises(RuntimeError, match="when its with-block has ended"):
+        _ = relucheck.watch().report
