@@ -32,6 +32,7 @@ from relucheck.finding import (
     SetArg,
     Severity,
     Swap,
+    Unlist,
 )
 from relucheck.problems import Problem
 from relucheck.source.files import Document, discover, from_bytes, shown
@@ -44,7 +45,9 @@ KEPT = 64
 """Entries that are kept; the oldest go."""
 
 _TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# This folder is a cache of relucheck; see https://bford.info/cachedir/\n"
-_EDITS: Mapping[str, type[Edit]] = {kind.__name__: kind for kind in (Assign, Drop, Insert, SetArg, Swap)}
+_EDITS: Mapping[str, type[Edit]] = {
+    kind.__name__: kind for kind in (Assign, Drop, Insert, SetArg, Swap, Unlist)
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,9 +235,13 @@ def _fix(data: Any) -> Fix | None:
     if data is None:
         return None
     message, safety, edits = data
-    return Fix(
-        message, Safety(safety), tuple(_EDITS[kind](Span(*span), *rest) for kind, (span, *rest) in edits)
-    )
+    return Fix(message, Safety(safety), tuple(_edit(*edit) for edit in edits))
+
+
+def _edit(kind: str, values: Sequence[Any]) -> Edit:
+    span, *rest = values
+    facts: list[Any] = [tuple(value) if isinstance(value, list) else value for value in rest]
+    return _EDITS[kind](Span(*span), *facts)
 
 
 # ------------------------------------------------------------------- the folder

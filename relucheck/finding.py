@@ -90,7 +90,15 @@ class Assign:
     target: str = ""
 
 
-Edit = Drop | Swap | SetArg | Insert | Assign
+@dataclass(frozen=True, slots=True)
+class Unlist:
+    """Remove ``codes`` from the suppression comment at ``span``, and all of it if none is left."""
+
+    span: Span
+    codes: tuple[str, ...] = ()
+
+
+Edit = Drop | Swap | SetArg | Insert | Assign | Unlist
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,10 +33,15 @@ class SyntaxProblem(Exception):  # noqa: N818 - it is a place in the user's file
 
 @dataclass(frozen=True, slots=True)
 class UnusedSuppression:
-    """A suppression comment, or some of its codes, that nothing needs."""
+    """A suppression comment, or some of its codes, that nothing needs.
+
+    ``idle`` are the codes that are not needed; ``whole``: the comment is none of any use.
+    """
 
     span: Span
     message: str
+    idle: tuple[str, ...] = ()
+    whole: bool = False
 
 
 class UsageProblem(Exception):  # noqa: N818 - what the user asked for, not our error

@@ -126,21 +126,24 @@ def unused(
     for comment in comments:
         if comment.judged and UNUSED_SUPPRESSION not in comment.codes:
             reached = [finding for finding in findings if comment.reaches(finding)]
-            message = _complaint(comment, reached, known, measured)
+            idle = _idle(comment, reached, measured)
+            message = _complaint(comment, reached, idle, known)
             if message:
-                yield UnusedSuppression(comment.span, message)
+                yield UnusedSuppression(comment.span, message, idle, comment.everything)
 
 
-def _complaint(
-    comment: Suppression, reached: Sequence[Finding], known: Known, measured: frozenset[str]
-) -> str:
+def _idle(comment: Suppression, reached: Sequence[Finding], measured: frozenset[str]) -> tuple[str, ...]:
+    """The codes of a comment that no finding at its place needs."""
+    needed = {code for finding in reached for code in comment.needed(finding)}
+    return tuple(c for c in comment.codes if c not in needed and not _may_be_measured(c, measured))
+
+
+def _complaint(comment: Suppression, reached: Sequence[Finding], idle: Sequence[str], known: Known) -> str:
     """What is wrong with a comment, given the findings at its place; empty where nothing is."""
     if comment.everything:
         return "" if reached else "this comment suppresses nothing"
     if not comment.codes:
         return "this comment names no rule; write the code in the brackets"
-    needed = {code for finding in reached for code in comment.needed(finding)}
-    idle = [code for code in comment.codes if code not in needed and not _may_be_measured(code, measured)]
     if not idle:
         return ""
     strange = [code for code in idle if code not in known]

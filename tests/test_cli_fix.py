@@ -110,6 +110,12 @@ def test_suppressed_findings_are_not_touched(folder):
     assert (folder / "m.py").read_text() == text
 
 
+def test_idle_suppressions_are_removed(folder):
+    (folder / "m.py").write_text("x = 1  # relucheck: ignore[RLU101] not any more\ny = 2  # noqa: E501\n")
+    assert lint(folder, "--fix")[0] == 0
+    assert (folder / "m.py").read_text() == "x = 1\ny = 2  # noqa: E501\n"
+
+
 def test_rules_that_are_not_selected_are_not_fixed(folder):
     lint(folder, "--fix", "--ignore", "RLU404")
     assert (folder / "m.py").read_text() == NET

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from relucheck.finding import Finding, Rule, Severity
+from relucheck.finding import Finding, Fix, Rule, Safety, Severity, Unlist
 from relucheck.problems import UnusedSuppression
 
 RULE = Rule("RLU001", "unused-suppression", Severity.WARNING, UnusedSuppression)
@@ -33,4 +33,16 @@ RULE = Rule("RLU001", "unused-suppression", Severity.WARNING, UnusedSuppression)
 
 def check(comment: UnusedSuppression) -> Iterator[Finding]:
     """One finding for the comment."""
-    yield RULE.at(comment.span, comment.message, help="remove it, or the codes that are not needed")
+    yield RULE.at(
+        comment.span,
+        comment.message,
+        help="remove it, or the codes that are not needed",
+        fix=_fix(comment),
+    )
+
+
+def _fix(comment: UnusedSuppression) -> Fix | None:
+    """A comment with empty brackets waits for a code that only a person knows."""
+    if not comment.idle and not comment.whole:
+        return None
+    return Fix("Remove what suppresses nothing", Safety.SAFE, (Unlist(comment.span, comment.idle),))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import re
 from dataclasses import dataclass
 from functools import singledispatch
 from typing import TYPE_CHECKING
 
-from relucheck.finding import Assign, Drop, Edit, Insert, SetArg, Swap
+from relucheck.finding import Assign, Drop, Edit, Insert, SetArg, Swap, Unlist
+from relucheck.selection import canonical
 from relucheck.source.cst import Tree, dotted, has_comma, is_call, last_name, plain
 from relucheck.source.elements import dropped, dropped_statement, inserted, without
 from relucheck.source.imports import Imports, respelled
@@ -250,3 +252,30 @@ def _target(node: cst.BaseExpression, imports: Imports) -> str:
     if not isinstance(subject, cst.Name):
         raise CannotEdit("the value that it is applied to has no name of its own")
     return subject.value
+
+
+_LIST = re.compile(r"\[(?P<ours>[^\]]*)\]|:\s*(?P<noqa>[A-Za-z]+[0-9]+(?:[,\s]+[A-Za-z]+[0-9]+)*)\s*$")
+
+
+@rewrite.register
+def _unlist(edit: Unlist, source: Source) -> Splices:
+    tree = source.tree
+    start, end = tree.range_of(edit.span)
+    match = _LIST.search(tree.text[start:end])
+    if match and edit.codes:
+        group = "ours" if match.group("ours") is not None else "noqa"
+        kept = [c for c in re.split(r"[,\s]+", match.group(group)) if c and canonical(c) not in edit.codes]
+        if kept:
+            return (Splice(start + match.start(group), start + match.end(group), ", ".join(kept)),)
+    return (_without_comment(tree, start, end),)
+
+
+def _without_comment(tree: Tree, start: int, end: int) -> Splice:
+    """A comment taken out with its reason; the row goes with it where nothing else stands there."""
+    row_end = tree.row_end(end)
+    other = tree.text.find("#", end, row_end)
+    if other >= 0:
+        return Splice(start, other, "")
+    if tree.leads(start):
+        return Splice(tree.row_start(start), min(row_end + 1, len(tree.text)), "")
+    return Splice(tree.row_start(start) + len(tree.indent(start).rstrip()), row_end, "")

@@ -5,7 +5,7 @@ import textwrap
 
 import pytest
 
-from relucheck.finding import Assign, Drop, Fix, Insert, Safety, SetArg, Swap
+from relucheck.finding import Assign, Drop, Fix, Insert, Safety, SetArg, Swap, Unlist
 from relucheck.source.edits import apply, replacements
 from relucheck.source.files import from_text
 from relucheck.span import Span
@@ -328,6 +328,31 @@ def test_a_result_is_assigned_to_what_it_was_applied_to():
 def test_what_has_no_name_is_not_assigned():
     text = body("F.relu(a.b + c)\n")
     assert "no name of its own" in refused(text, Assign(at(text, "F.relu(a.b + c)")))
+
+
+# ------------------------------------------------------------------- comments
+
+
+@pytest.mark.parametrize(
+    ("before", "codes", "expected"),
+    [
+        ("x = 1  «# relucheck: ignore[RLU101]» as published\n", ("RLU101",), "x = 1\n"),
+        ("x = 1  «# relucheck: ignore»\n", (), "x = 1\n"),
+        ("«# relucheck: ignore-file»\nx = 1\n", (), "x = 1\n"),
+        (
+            "x = 1  «# relucheck: ignore[RLU101, bool-slope]» why\n",
+            ("RLU101",),
+            "x = 1  # relucheck: ignore[bool-slope] why\n",
+        ),
+        ("x = 1  «# noqa: RLU101, E501»\n", ("RLU101",), "x = 1  # noqa: E501\n"),
+        ("x = 1  «# noqa: RLU101»\n", ("RLU101",), "x = 1\n"),
+        ("x = 1  «# relucheck: ignore[RLU101]» why # type: ignore\n", ("RLU101",), "x = 1  # type: ignore\n"),
+    ],
+)
+def test_a_suppression_goes_or_loses_codes(before, codes, expected):
+    piece = before[before.index("«") + 1 : before.index("»")]
+    text = before.replace("«", "").replace("»", "")
+    assert after(text, Unlist(at(text, piece), codes)) == expected
 
 
 # ----------------------------------------------------------------- functions
