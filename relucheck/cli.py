@@ -22,6 +22,7 @@ COMMANDS = {
     "config": "relucheck.cli_config:config",
     "clean": "relucheck.cli_clean:clean",
     "probe": "relucheck.cli_probe:probe",
+    "run": "relucheck.cli_run:run",
     "plot": "relucheck.cli_plot:plot",
 }
 """Where each subcommand lives; only the one that is called is imported."""

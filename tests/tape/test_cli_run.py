@@ -1,0 +1,158 @@
+"""``relucheck run`` as a user runs it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from relucheck.cli_run import Line, run, state_of
+from relucheck.problems import UsageProblem
+
+TRAIN = """
+import sys
+import torch
+from torch import nn
+import neighbour
+
+torch.manual_seed(0)
+model = nn.Sequential(nn.Linear(8, 20), nn.ReLU(), nn.Linear(20, 3))
+with torch.no_grad():
+    model[0].bias[:neighbour.dead(sys.argv)] = -25.0
+optimizer = torch.optim.SGD(model.parameters(), 0.01)
+for step in range(20):
+    optimizer.zero_grad()
+    loss = nn.functional.cross_entropy(model(torch.randn(64, 8)), torch.randint(0, 3, (64,)))
+    loss.backward()
+    optimizer.step()
+    if step == 10:
+        neighbour.stop(sys.argv)
+print("arguments", sys.argv[1:], __name__)
+"""
+
+NEIGHBOUR = """
+import sys
+
+def dead(argv):
+    return 12 if "--dead" in argv else 0
+
+def stop(argv):
+    if "--raise" in argv:
+        raise ValueError("too much")
+    if "--interrupt" in argv:
+        raise KeyboardInterrupt
+    if "--exit" in argv:
+        sys.exit(7)
+    if "--done" in argv:
+        sys.exit()
+    if "--text" in argv:
+        sys.exit("no data")
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("training")
+    (path / "training_script.py").write_text(TRAIN)
+    (path / "neighbour.py").write_text(NEIGHBOUR)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _inside(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+
+
+def ran(*args: str) -> Result:
+    before = sys.argv[:], sys.path[:]
+    result = CliRunner().invoke(run, args, standalone_mode=False)
+    assert (sys.argv, sys.path) == before
+    return result
+
+
+def test_a_healthy_training() -> None:
+    result = ran("--every", "2", "training_script.py", "--epochs", "3")
+    assert result.return_value == 0
+    assert result.stdout == "arguments ['--epochs', '3'] __main__\n"
+    assert "20 steps (backward passes), 11 inspected" in result.stderr
+    assert "No mistakes found." in result.stderr
+
+
+def test_findings_make_the_status_1_and_name_the_script_s_line() -> None:
+    result = ran("--every", "1", "training_script.py", "--dead")
+    assert result.return_value == 1
+    assert "RLU601 warning: 12 of 20 units (60%) of '1' are dead" in result.stderr
+    assert "training_script.py:14:" in result.stderr
+    assert ran("--every", "1", "--fail-on", "never", "training_script.py", "--dead").return_value == 0
+    assert ran("--every", "1", "--ignore", "RLU6", "training_script.py", "--dead").return_value == 0
+
+
+@pytest.mark.parametrize("name", ["training_script"])
+def test_a_module(name: str) -> None:
+    result = ran("-m", name, "--epochs", "3")
+    assert result.return_value == 0
+    assert "20 steps" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "status", "words"),
+    [
+        ("--raise", 1, "ended in ValueError (status 1); the report covers the steps before"),
+        ("--interrupt", 130, "was interrupted"),
+        ("--exit", 7, "exited with status 7"),
+        ("--text", 1, "no data"),
+        ("--done", 0, "No mistakes found."),
+    ],
+)
+def test_the_script_s_own_end_is_passed_on(option: str, status: int, words: str) -> None:
+    result = ran("training_script.py", option)
+    assert result.return_value == status
+    assert words in result.stderr
+    assert "11 steps (backward passes)" in result.stderr
+
+
+def test_a_traceback_begins_at_the_script() -> None:
+    lines = ran("training_script.py", "--raise").stderr.splitlines()
+    start = lines.index("Traceback (most recent call last):")
+    assert "training_script.py" in lines[start + 1]
+    assert "ValueError: too much" in lines
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        ((), "name the script to run"),
+        (("missing.py",), "missing.py: there is no such file"),
+        (("-m", "no_such_module"), "no_such_module cannot be run: No module named no_such_module"),
+    ],
+)
+def test_what_cannot_be_run_is_said(args: tuple[str, ...], words: str) -> None:
+    error = ran(*args).exception
+    assert isinstance(error, UsageProblem)
+    assert words in str(error)
+
+
+def test_the_live_line(capsys: pytest.CaptureFixture[str]) -> None:
+    import torch
+
+    import relucheck
+
+    states: list[str] = []
+    line = Line(clock=lambda: 0.0)
+
+    def told(watcher: object) -> None:
+        line.told(watcher)  # type: ignore[arg-type]
+        states.append(state_of(watcher))  # type: ignore[arg-type]
+
+    model = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.ReLU())
+    torch.nn.init.constant_(model[0].bias, -99.0)
+    with relucheck.watch(every=1, told=told):
+        for _ in range(3):
+            model(torch.randn(200, 4)).sum().backward()
+    assert states[0] == "relucheck: step 1, 1 inspected"
+    assert states[2] == "relucheck: step 3, 3 inspected, silent units at most 100% ('1')"
+    assert (
+        capsys.readouterr().err == "\rrelucheck: step 1, 1 inspected\x1b[K\r"
+    )  # not more than twice a second
