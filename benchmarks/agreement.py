@@ -18,7 +18,15 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tests.agreement.compare import Agreement
-from tests.agreement.models import Model, compare, source_net, tape_net, timm_models, torchvision_models
+from tests.agreement.models import (
+    Model,
+    compare,
+    source_net,
+    tape_net,
+    timm_models,
+    torchvision_models,
+    transformers_models,
+)
 
 
 def main() -> int:
@@ -26,12 +34,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("package", choices=("torchvision", "timm"))
+    parser.add_argument("package", choices=("torchvision", "timm", "transformers"))
     parser.add_argument("--limit", type=int, default=200, help="at most so many models")
     parser.add_argument("--only", default="", help="only models whose name contains this")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    models = torchvision_models() if args.package == "torchvision" else timm_models(args.limit)
+    models = {
+        "torchvision": torchvision_models,
+        "timm": lambda: timm_models(args.limit),
+        "transformers": transformers_models,
+    }[args.package]()
     results = [r for m in models[: args.limit] if args.only in m.name and (r := one(m)) is not None]
     print(summary(results))
     return 1 if any(a.wrong or a.wrong_edges for a in results) else 0

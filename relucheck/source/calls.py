@@ -75,9 +75,9 @@ def call(m: Machine, callee: Value, arguments: Arguments) -> Value:
 def _call_bound(m: Machine, callee: Bound, arguments: Arguments) -> Value:
     """A method; ``model.forward(x)`` from outside is a call of the model."""
     receiver = callee.receiver
-    if callee.function.name == "forward" and isinstance(receiver, Instance) and receiver.is_module:
-        if not any(module is receiver for module in m.forwards):
-            return call_instance(m, receiver, arguments)
+    is_forward = callee.function.name == "forward" and isinstance(receiver, Instance) and receiver.is_module
+    if is_forward and isinstance(receiver, Instance) and not any(module is receiver for module in m.forwards):
+        return call_instance(m, receiver, arguments)
     return call_function(m, callee.function, arguments.after(receiver), receiver)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from relucheck.source.binding import Arguments
-from relucheck.source.drafts import NodeDraft
 from relucheck.source.builtins import dict_method
+from relucheck.source.drafts import NodeDraft
 from relucheck.source.iteration import get_item, iterate, named_parameters
 from relucheck.source.layers import apply_layer, layer_class
 from relucheck.source.machine import Machine, tensors_in
@@ -20,6 +20,7 @@ from relucheck.source.objects import (
     fill_table,
     is_dataclass,
     modules_of,
+    plain_attribute,
     set_attribute,
 )
 from relucheck.source.values import (
@@ -265,6 +266,10 @@ def _call_super(m: Machine, name: str, receiver: Value, arguments: Arguments) ->
         if receiver.container == "Sequential":
             return run_sequential(m, receiver, arguments)
         return m.opaque(*arguments.values())
+    if name in ("__getattribute__", "__getattr__"):
+        asked = arguments.get(0, "name")
+        known = isinstance(asked, Const) and isinstance(asked.value, str)
+        return plain_attribute(m, receiver, str(asked.value)) if known and isinstance(asked, Const) else UNK
     table = receiver.attrs.get("_table")
     if isinstance(table, Mapping):
         first = arguments.args[0] if arguments.args else UNK

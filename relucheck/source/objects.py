@@ -132,12 +132,15 @@ def _is_function_class(cls: Class) -> bool:
 
 
 def is_dataclass(cls: Class) -> bool:
-    for decorator in cls.node.decorator_list:
-        target = decorator.func if isinstance(decorator, ast.Call) else decorator
-        name = target.attr if isinstance(target, ast.Attribute) else getattr(target, "id", "")
-        if name in ("dataclass", "define", "frozen"):
-            return True
-    return False
+    """Whether a class gets its ``__init__`` from its annotations, as its bases may have decided."""
+    return any(
+        _last_name(d) in ("dataclass", "define", "frozen") for c in cls.mro() for d in c.node.decorator_list
+    )
+
+
+def _last_name(decorator: ast.expr) -> str:
+    target = decorator.func if isinstance(decorator, ast.Call) else decorator
+    return target.attr if isinstance(target, ast.Attribute) else getattr(target, "id", "")
 
 
 def fill_fields(m: Machine, instance: Instance, cls: Class, arguments: Arguments) -> None:
@@ -237,6 +240,14 @@ def container_items(instance: Instance) -> list[tuple[str, Value]]:
 
 def get_attribute(m: Machine, instance: Instance, name: str) -> Value:
     """``instance.name``."""
+    hook = instance.cls.find("__getattribute__") if instance.cls is not None else None
+    if isinstance(hook, Function) and hook not in m.running:
+        return m.call(m, Bound(hook, instance), Arguments((Const(name),)))
+    return plain_attribute(m, instance, name)
+
+
+def plain_attribute(m: Machine, instance: Instance, name: str) -> Value:
+    """What ``object.__getattribute__`` gives."""
     own: Value | None = instance.attrs.get(name)
     if own is not None:
         return own

@@ -37,7 +37,8 @@ class Model:
     @property
     def script(self) -> str:
         """A program that makes the model and runs it once."""
-        return f"import torch\n{self.imports}\nmodel = {self.make}\nout = model(torch.randn{self.shape})\n"
+        data = f"torch.randn{self.shape}" if len(self.shape) > 2 else f"torch.randint(0, 9, {self.shape})"
+        return f"import torch\n{self.imports}\nmodel = {self.make}\nout = model({data})\n"
 
 
 def load_torchvision() -> ModuleType:
@@ -115,15 +116,59 @@ def timm_models(limit: int) -> list[Model]:
     return chosen[:limit]
 
 
-@lru_cache(maxsize=4)
-def sources(package: str) -> tuple[tuple[Document, ast.Module], ...]:
-    """The source files of an installed package, parsed."""
+TRANSFORMERS = {
+    "bert": ("BertModel", "BertConfig", "hidden_size=32, num_attention_heads=4, intermediate_size=64"),
+    "roberta": (
+        "RobertaModel",
+        "RobertaConfig",
+        "hidden_size=32, num_attention_heads=4, intermediate_size=64",
+    ),
+    "distilbert": ("DistilBertModel", "DistilBertConfig", "dim=32, n_heads=4, hidden_dim=64, n_layers=2"),
+    "electra": (
+        "ElectraModel",
+        "ElectraConfig",
+        "hidden_size=32, num_attention_heads=4, intermediate_size=64",
+    ),
+    "gpt2": ("GPT2Model", "GPT2Config", "n_embd=32, n_head=4, n_layer=2"),
+    "llama": (
+        "LlamaModel",
+        "LlamaConfig",
+        "hidden_size=32, num_attention_heads=4, num_hidden_layers=2, intermediate_size=64",
+    ),
+    "vit": ("ViTModel", "ViTConfig", "hidden_size=32, num_attention_heads=4, intermediate_size=64"),
+    "resnet": ("ResNetModel", "ResNetConfig", ""),
+    "convnext": ("ConvNextModel", "ConvNextConfig", ""),
+    "mobilenet_v2": ("MobileNetV2Model", "MobileNetV2Config", ""),
+}
+"""Architectures of transformers with small random configurations: model, configuration, arguments."""
+
+IMAGES = ("vit", "resnet", "convnext", "mobilenet_v2")
+
+
+def transformers_models() -> list[Model]:
+    """Ten architectures of transformers, text and images."""
+    load_torchvision()  # transformers imports it where it is installed
+    found = []
+    for name, (model, config, arguments) in TRANSFORMERS.items():
+        base = f"transformers.models.{name}"
+        imports = (
+            f"from {base}.modeling_{name} import {model}\nfrom {base}.configuration_{name} import {config}"
+        )
+        shape = (2, 3, 224, 224) if name in IMAGES else (2, 8)
+        found.append(Model("transformers", name, imports, f"{model}({config}({arguments}))", shape))
+    return found
+
+
+@lru_cache(maxsize=16)
+def sources(package: str, part: str = "") -> tuple[tuple[Document, ast.Module], ...]:
+    """The source files of an installed package, parsed; of transformers only one model and the core."""
     spec = importlib.util.find_spec(package)
     assert spec is not None
     assert spec.submodule_search_locations
     root = Path(spec.submodule_search_locations[0])
     found = []
-    for path in sorted(root.rglob("*.py")):
+    paths = root.rglob("*.py") if not part else [*root.glob("*.py"), *(root / "models" / part).glob("*.py")]
+    for path in sorted(paths):
         document = read(str(path))
         if isinstance(document, Document):
             found.append((document, ast.parse(document.text)))
@@ -132,7 +177,7 @@ def sources(package: str) -> tuple[tuple[Document, ast.Module], ...]:
 
 def source_net(model: Model) -> Net:
     """The net that the source reader makes of the model's script."""
-    modules = sources(model.package)
+    modules = sources(model.package, model.name if model.package == "transformers" else "")
     root = Path(modules[0][0].path).parent.parent
     script = from_text(str(root / "agreement_script.py"), model.script)
     assert isinstance(script, Document)
@@ -145,7 +190,9 @@ def tape_net(model: Model) -> Net:
     exec(model.imports, names)  # the scripts are written above
     made = eval(model.make, names)
     assert isinstance(made, nn.Module)
-    return measure(made.eval(), [torch.randn(model.shape)]).net
+    images = len(model.shape) > 2
+    batch = torch.randn(model.shape) if images else torch.randint(0, 9, model.shape)
+    return measure(made.eval(), [batch]).net
 
 
 def agreements(models: list[Model]) -> Iterator[tuple[Model, Agreement]]:
