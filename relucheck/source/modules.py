@@ -28,6 +28,7 @@ BARE = {
 class ModuleScope:
     """One file of the project while it is read: its names, and what its code has recorded.
 
+    ``called`` and ``building`` remember facts about its syntax nodes, by id.
     ``state`` is "new", "running" or "done": importing a module that is running gives what it has
     defined so far, as in Python.
     """
@@ -38,6 +39,8 @@ class ModuleScope:
     names: dict[str, Value] = field(default_factory=lambda: {"__name__": Const("?")})
     tape: Tape = field(default_factory=Tape)
     state: str = "new"
+    called: dict[int, tuple[frozenset[str], frozenset[str]]] = field(default_factory=dict)
+    building: dict[int, bool] = field(default_factory=dict)
     classes: list[Class] = field(default_factory=list)
 
     @property

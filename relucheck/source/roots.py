@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable
-from functools import cache
 
 from relucheck.source.binding import NO_ARGUMENTS, Arguments
 from relucheck.source.calls import default_of, record_output
@@ -117,7 +116,6 @@ def _run_functions(m: Machine, scope: ModuleScope, wanted: Callable[[str], bool]
 _WORDS = frozenset({"backward", "zero_grad", "training_step"})
 
 
-@cache
 def called_names(node: ast.AST) -> tuple[frozenset[str], frozenset[str]]:
     """The first names of everything that code calls, and the last names."""
     firsts: set[str] = set()
@@ -137,7 +135,10 @@ def called_names(node: ast.AST) -> tuple[frozenset[str], frozenset[str]]:
 
 def is_interesting(node: ast.AST, scope: ModuleScope) -> bool:
     """Whether code calls torch, makes a network or trains one: the rest is not worth running."""
-    firsts, lasts = called_names(node)
+    known = scope.called.get(id(node))
+    if known is None:
+        known = scope.called[id(node)] = called_names(node)
+    firsts, lasts = known
     return bool(lasts & _WORDS) or any(_is_torch_name(scope, name) for name in firsts)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 from relucheck.source.binding import Arguments
@@ -14,7 +13,7 @@ from relucheck.source.expressions import assign, attribute
 from relucheck.source.externals import import_name
 from relucheck.source.iteration import iterate
 from relucheck.source.machine import Machine
-from relucheck.source.modules import make_function
+from relucheck.source.modules import ModuleScope, make_function
 from relucheck.source.natives import call_native
 from relucheck.source.operators import binary
 from relucheck.source.syntax import walk
@@ -129,7 +128,7 @@ MAX_NETWORKS = 8
 
 def _for(m: Machine, node: ast.For | ast.AsyncFor, frame: Frame) -> str:
     items, exact = iterate(m, m.evaluate(m, node.iter, frame))
-    if m.forwards or _builds(node):
+    if m.forwards or _builds(node, frame.scope):
         if exact and (not m.forwards or len(items) <= MAX_FORWARD_ROUNDS):
             return _known_rounds(m, node, items, frame)
         return _unknown_rounds(m, node, items[:2], frame)
@@ -145,13 +144,20 @@ def _is_object(value: Value) -> bool:
     return isinstance(value, Instance | LayerVal | Class | Function | External | OptimiserVal)
 
 
-@lru_cache(maxsize=4096)
-def _builds(node: ast.For | ast.AsyncFor) -> bool:
+def _builds(node: ast.For | ast.AsyncFor, scope: ModuleScope) -> bool:
     """Whether a loop outside any forward builds something, rather than trains."""
-    words = {n.attr for n in walk(node) if isinstance(n, ast.Attribute)}
+    known = scope.building.get(id(node))
+    if known is None:
+        known = scope.building[id(node)] = _grows_something(node)
+    return known
+
+
+def _grows_something(node: ast.For | ast.AsyncFor) -> bool:
+    inner = list(walk(node))
+    words = {n.attr for n in inner if isinstance(n, ast.Attribute)}
     if words & {"backward", "zero_grad", "step"}:
         return False
-    grows = any(isinstance(n, ast.AugAssign | ast.Subscript) for n in walk(node))
+    grows = any(isinstance(n, ast.AugAssign | ast.Subscript) for n in inner)
     return grows or bool(words & {"append", "extend", "insert", "add_module", "setdefault", "update"})
 
 
