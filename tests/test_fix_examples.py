@@ -62,6 +62,44 @@ def test_the_finding_is_gone_from_the_fixed_example(name):
     ast.parse(text)
 
 
+@pytest.mark.parametrize("name", [*AS_WRITTEN, *GONE])
+def test_the_fixed_example_runs(name):
+    pytest.importorskip("torch")
+    text, _ = fixed(block(PAGES[name], "Example"))
+    exec(compile(text, name, "exec"), {"__name__": "example", "x": _input(name)})
+
+
+def _input(name):
+    """What the examples leave to the reader: an input."""
+    import torch
+
+    return torch.randn(4, 10 if name == "linear-stack" else 8)
+
+
+def test_a_fixed_stack_is_no_longer_affine():
+    torch = pytest.importorskip("torch")
+    text = (
+        "import torch\nfrom torch import nn\n"
+        "net = nn.Sequential(nn.Linear(4, 16), nn.Linear(16, 8), nn.Linear(8, 2))\nnet(torch.randn(3, 4))\n"
+    )
+    names = {}
+    exec(fixed(text)[0], names)
+    a, b = torch.randn(64, 4), torch.randn(64, 4)
+    with torch.no_grad():
+        whole, parts = names["net"]((a + b) / 2), (names["net"](a) + names["net"](b)) / 2
+    assert (whole - parts).abs().max() > 1e-3
+
+
+def test_a_fixed_output_is_no_longer_one_sided_or_squashed():
+    torch = pytest.importorskip("torch")
+    for name in ("relu-output", "softmax-before-cross-entropy"):
+        names = {}
+        exec(fixed(block(PAGES[name], "Example"))[0], names)
+        net = names["Net"]() if "Net" in names else names["model"]
+        scores = net(torch.randn(64, 8 if "Net" in names else 4))
+        assert scores.min() < 0
+
+
 @pytest.mark.parametrize("name", sorted(PAGES))
 def test_no_example_is_broken_by_fixing(name):
     if "## Example\n" not in PAGES[name] or "```python" not in PAGES[name]:

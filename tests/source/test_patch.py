@@ -4,8 +4,10 @@ import codecs
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from relucheck.finding import Drop, Fix, Insert, Safety
+from relucheck.finding import Drop, Fix, Insert, Safety, SetArg
 from relucheck.source.edits import apply, splices_in
 from relucheck.source.files import Document, from_bytes
 from relucheck.source.patch import patched
@@ -119,3 +121,38 @@ def test_a_notebook_keeps_its_mark_and_its_line_ends():
     content = codecs.BOM_UTF8 + notebook(CODE, indent=1).replace("\n", "\r\n").encode()
     expected = codecs.BOM_UTF8 + notebook(CODE[:3] + CODE[4:], indent=1).replace("\n", "\r\n").encode()
     assert fixed(content, Drop, RELU, "n.ipynb", 2) == expected
+
+
+# --------------------------------------------------------------- everything
+
+LINES = st.sampled_from(
+    [
+        "",
+        "# é comment",
+        "x = 'single' + \"double\"",
+        "y = 1;z = 2",
+        "s = '''\n  two\n'''",
+        "if x:\n\ty = 2",
+        "w = [1,\n 2,]",
+    ]
+)
+TARGET = "act = nn.LeakyReLU(True)"
+
+
+@given(
+    before=st.lists(LINES, max_size=6),
+    after=st.lists(LINES, max_size=6),
+    newline=st.sampled_from(["\n", "\r\n", "\r"]),
+    encoding=st.sampled_from(["utf-8", "utf-8-sig"]),
+    ends=st.booleans(),
+)
+def test_what_no_fix_touches_stays(before, after, newline, encoding, ends):
+    rows = [HEAD.rstrip("\n"), *before, TARGET, *after]
+    text = "\n".join(rows) + "\n" * ends
+    row = "\n".join(rows[: len(before) + 1]).count("\n") + 2
+    start = TARGET.index("nn.") + 1
+    content = text.replace("\n", newline).encode(encoding)
+    result = fixed(
+        content, lambda span: SetArg(span, "inplace", "True", 0), (row, start, row, len(TARGET) + 1)
+    )
+    assert result == content.replace(b"LeakyReLU(True)", b"LeakyReLU(inplace=True)")
