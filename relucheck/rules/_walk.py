@@ -16,9 +16,7 @@ Test = Callable[[Node], bool]
 
 def is_transparent(node: Node) -> bool:
     """Whether a node moves or renames entries and computes nothing: reshapes, casts, parts of a tuple."""
-    return (
-        node.kind in (Kind.RESHAPE, Kind.IDENTITY) and node.op != "pad"
-    ) or node.op == "parts"
+    return (node.kind in (Kind.RESHAPE, Kind.IDENTITY) and node.op != "pad") or node.op == "parts"
 
 
 def origins(net: Net, node: Node) -> tuple[Node, ...]:
@@ -59,28 +57,6 @@ def input_origins(net: Net, node: Node) -> tuple[Node, ...]:
 def all_are(nodes: tuple[Node, ...], test: Test) -> bool:
     """Whether there are nodes and each passes the test."""
     return bool(nodes) and all(test(node) for node in nodes)
-
-
-def sole_reader(net: Net, node: Node) -> Node | None:
-    """The one node that reads a value; None where several do, none does, or it leaves the network."""
-    readers = net.consumers(node)
-    if len(readers) != 1 or net.returned(node):
-        return None
-    return readers[0]
-
-
-def next_steps(net: Net, node: Node, skip: Test) -> Iterator[Node]:
-    """The nodes that read a value, through those that ``skip`` accepts."""
-    todo, seen = [node], {node.id}
-    while todo and len(seen) < MAX_STEPS:
-        for reader in net.consumers(todo.pop()):
-            if reader.id in seen:
-                continue
-            seen.add(reader.id)
-            if skip(reader):
-                todo.append(reader)
-            else:
-                yield reader
 
 
 def place(net: Net, node: Node) -> Span | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from relucheck.net import UNKNOWN, Arg, Init, Layer, Net, Node, Optimiser, Output, Rewrap, Shape
+from relucheck.net import Arg, Init, Layer, Net, Node, Optimiser, Output, Rewrap, Shape
 from relucheck.ops import Op, op_named
 from relucheck.span import Span
 
@@ -233,8 +233,3 @@ def _optimiser(draft: OptimiserDraft, layer_ids: dict[int, int]) -> Optimiser:
         draft.span,
         draft.scheduled,
     )
-
-
-def arg_text(arg: Arg) -> str:
-    """An argument as messages show it."""
-    return "?" if arg is UNKNOWN else repr(arg) if isinstance(arg, str) else str(arg)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from relucheck.net import UNKNOWN, Arg, Attribute, Shape, Symbol
-from relucheck.source.drafts import LayerDraft, NodeDraft, OptimiserDraft, Tape
+from relucheck.source.drafts import LayerDraft, NodeDraft, Tape
 from relucheck.source.heap import MISSING, Change, Heap
 from relucheck.source.values import (
     NONE,
@@ -21,11 +21,9 @@ from relucheck.source.values import (
     Function,
     Instance,
     Item,
-    LayerVal,
     Mapping,
     Num,
     OneOf,
-    OptimiserVal,
     ParamOf,
     Seq,
     Tensor,
@@ -411,13 +409,3 @@ def to_arg(value: Value) -> Arg:
     if isinstance(value, Seq) and value.exact:
         return tuple(to_arg(item) for item in value.items)
     return UNKNOWN
-
-
-def layer_of(value: Value) -> LayerDraft | None:
-    """The torch layer that a value is."""
-    return value.layer if isinstance(value, LayerVal) else None
-
-
-def optimiser_of(value: Value) -> OptimiserDraft | None:
-    """The optimiser that a value is."""
-    return value.draft if isinstance(value, OptimiserVal) else None

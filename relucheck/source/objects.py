@@ -6,7 +6,6 @@ import ast
 
 from relucheck.net import Attribute
 from relucheck.source.binding import NO_ARGUMENTS, Arguments
-from relucheck.source.drafts import LayerDraft
 from relucheck.source.layers import CONTAINERS, layer_attribute, layer_class, layers_in
 from relucheck.source.machine import Machine
 from relucheck.source.values import (
@@ -22,7 +21,6 @@ from relucheck.source.values import (
     Mapping,
     Native,
     OneOf,
-    ParamsOf,
     Plain,
     Seq,
     Super,
@@ -457,13 +455,3 @@ def has_weights(value: Value, depth: int = 6) -> bool:
         inner = any(has_weights(child, depth - 1) for _, child in children_of(value))
         return inner or any(isinstance(v, Tensor) and v.node.op == "parameter" for v in value.attrs.values())
     return False
-
-
-def params_of(value: Value) -> ParamsOf:
-    """``value.parameters()``."""
-    return ParamsOf(value)
-
-
-def first_layer(value: Value) -> LayerDraft | None:
-    """Some layer with weights inside a value."""
-    return next((layer for layer in layers_in(value) if layer.info.weights), None)
