@@ -125,7 +125,7 @@ _APPLY: dict[str, Callable[[Machine, LayerDraft, list[NodeDraft]], Value]] = {
     "transformer": _lazy_repeat,
 }
 
-_FLUENT = frozenset(
+FLUENT = frozenset(
     [
         "to",
         "cuda",
@@ -139,10 +139,10 @@ _FLUENT = frozenset(
         "requires_grad_",
         "share_memory",
         "type",
-        "apply_",
         "compile",
     ]
 )
+"""Methods of modules that give the module itself."""
 
 
 def layer_attribute(m: Machine, layer: LayerDraft, name: str) -> Value:
@@ -151,7 +151,7 @@ def layer_attribute(m: Machine, layer: LayerDraft, name: str) -> Value:
         return from_arg(layer.args[name])
     if name.startswith(("weight", "bias")):
         return Const(None) if layer.args.get("bias") is False and name == "bias" else ParamOf(layer, name)
-    if name in _FLUENT or name in (
+    if name in FLUENT or name in (
         "parameters",
         "named_parameters",
         "apply",

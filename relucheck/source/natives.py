@@ -8,7 +8,7 @@ from relucheck.source.binding import Arguments
 from relucheck.source.builtins import dict_method
 from relucheck.source.drafts import NodeDraft
 from relucheck.source.iteration import get_item, iterate, named_parameters
-from relucheck.source.layers import apply_layer, layer_class
+from relucheck.source.layers import FLUENT, apply_layer, layer_class
 from relucheck.source.machine import Machine, tensors_in
 from relucheck.source.objects import (
     adopt,
@@ -199,24 +199,7 @@ def _forward(m: Machine, receiver: Value, a: Arguments) -> Value:
 
 
 _HANDLERS: dict[str, Handler] = {
-    **dict.fromkeys(
-        [
-            "to",
-            "cuda",
-            "cpu",
-            "float",
-            "double",
-            "half",
-            "bfloat16",
-            "train",
-            "eval",
-            "requires_grad_",
-            "share_memory",
-            "type",
-            "compile",
-        ],
-        _itself,
-    ),
+    **dict.fromkeys(FLUENT, _itself),
     "apply": _apply,
     "parameters": _parameters,
     "named_parameters": _named_parameters,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -355,11 +355,8 @@ class Frame:
     globals_declared: frozenset[str] = frozenset()
 
 
-Thunk = Callable[[], "Flow"]
-
-
 class Flow:
-    """How a block ends. Plain strings, compared by identity of meaning."""
+    """How a block ends."""
 
     NORMAL = "normal"
     RETURN = "return"
