@@ -37,6 +37,7 @@ def main() -> int:
     parser.add_argument("package", choices=("torchvision", "timm", "transformers"))
     parser.add_argument("--limit", type=int, default=200, help="at most so many models")
     parser.add_argument("--only", default="", help="only models whose name contains this")
+    parser.add_argument("--most", type=float, default=40, help="leave out models of more million parameters")
     args = parser.parse_args()
     torch.set_num_threads(1)
     models = {
@@ -44,15 +45,17 @@ def main() -> int:
         "timm": lambda: timm_models(args.limit),
         "transformers": transformers_models,
     }[args.package]()
-    results = [r for m in models[: args.limit] if args.only in m.name and (r := one(m)) is not None]
+    results = [
+        r for m in models[: args.limit] if args.only in m.name and (r := one(m, args.most)) is not None
+    ]
     print(summary(results))
     return 1 if any(a.wrong or a.wrong_edges for a in results) else 0
 
 
-def one(model: Model) -> Agreement | None:
+def one(model: Model, most: float) -> Agreement | None:
     """The agreement on one model, printed; None where the model itself does not run here."""
     try:
-        tape = tape_net(model)
+        tape = tape_net(model, most)
     except (RuntimeError, ImportError, TypeError, ValueError, AssertionError) as error:
         print(f"{model.name:32} does not run here: {str(error)[:80]}", flush=True)
         return None

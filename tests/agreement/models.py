@@ -184,12 +184,18 @@ def source_net(model: Model) -> Net:
     return read_script((script, ast.parse(script.text)), modules, STEPS)
 
 
-def tape_net(model: Model) -> Net:
-    """The net that one real pass of the model leaves behind."""
+def tape_net(model: Model, most: float = float("inf")) -> Net:
+    """The net that one real pass of the model leaves behind.
+
+    Raises ValueError for a model of more than ``most`` million parameters.
+    """
     names: dict[str, object] = {"torch": torch}
     exec(model.imports, names)  # the scripts are written above
     made = eval(model.make, names)
     assert isinstance(made, nn.Module)
+    millions = sum(p.numel() for p in made.parameters()) / 1e6
+    if millions > most:
+        raise ValueError(f"{millions:.0f} million parameters are more than {most:g}")
     images = len(model.shape) > 2
     batch = torch.randn(model.shape) if images else torch.randint(0, 9, model.shape)
     return measure(made.eval(), [batch]).net
