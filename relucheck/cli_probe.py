@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from relucheck.chosen import chosen
 from relucheck.cli import BROKEN, FOUND, OK, REPORT_IT
 from relucheck.config import FAIL_ON, Settings
 from relucheck.problems import UsageProblem
@@ -102,7 +103,9 @@ def _report(model: str, shapes: tuple[Shape, ...], given: dict[str, Any]) -> Rep
     count = given["batches"] or min(_MOST, math.ceil(_ENOUGH / shapes[0].sizes[0]))
     make = _target_of(given["target"], given["loss"], shapes[0].sizes[0])
     batches = [_batch(torch, shapes, make) for _ in range(count)]
-    settings = Settings(select=_split(given["select"]), ignore=_split(given["ignore"]))
+    settings = Settings(
+        select=chosen(given["select"], "--select"), ignore=chosen(given["ignore"], "--ignore")
+    )
     loss = _loss_of(given["target"], given["loss"])
     try:
         return run(network, batches, loss, optimiser=given["optimiser"], configuration=settings)
@@ -115,10 +118,6 @@ def _torch() -> Any:
         return importlib.import_module("torch")
     except ModuleNotFoundError:
         raise UsageProblem('relucheck probe needs PyTorch: pip install "relucheck[torch]"') from None
-
-
-def _split(selectors: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(part.strip() for text in selectors for part in text.split(",") if part.strip())
 
 
 def load_model(target: str) -> Any:

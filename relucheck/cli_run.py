@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from relucheck.chosen import chosen
 from relucheck.cli import BROKEN, FOUND, INTERRUPTED, OK, REPORT_IT
 from relucheck.config import FAIL_ON, Settings
 from relucheck.problems import UsageProblem
@@ -107,7 +108,9 @@ def _watched(target: Target, given: dict[str, Any], line: Line | None) -> tuple[
     watching = watch(
         every=given["every"],
         first=given["first"],
-        configuration=Settings(select=_split(given["select"]), ignore=_split(given["ignore"])),
+        configuration=Settings(
+            select=chosen(given["select"], "--select"), ignore=chosen(given["ignore"], "--ignore")
+        ),
         stop=ending_of.__code__,
         told=line.told if line is not None else None,
     )
@@ -127,10 +130,6 @@ def _status(ending: Ending, report: TrainingReport, fail_on: str) -> int:
     if report.crashes:
         return BROKEN
     return FOUND if report.failing(fail_on) else OK
-
-
-def _split(selectors: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(part.strip() for text in selectors for part in text.split(",") if part.strip())
 
 
 @contextmanager

@@ -1,12 +1,13 @@
-"""The ``relucheck`` fixture: a test that a network's activations and gradients are healthy.
+"""The pytest plugin: the ``relucheck`` fixture, and the options that watch and lint.
 
 ```python
 def test_network_is_healthy(relucheck):
     relucheck.check(Net(), batches, loss_fn=nn.CrossEntropyLoss(), max_dead=0.2)
 ```
 
-pytest imports this module in every run, so it imports neither torch nor libcst: a fixture that no
-test asks for costs nothing.
+``pytest --relucheck`` watches the backward passes of all tests (``pytest_watching``), and
+``--relucheck-lint`` makes every source file a test (``pytest_lint``). pytest imports this module in
+every run, so it imports neither torch nor libcst: what nobody asks for costs nothing.
 """
 
 from __future__ import annotations
@@ -17,10 +18,50 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from relucheck.config import FAIL_ON
+
 if TYPE_CHECKING:
     from relucheck.live import Report
+    from relucheck.measurements import Activation
 
 _NEVER = "never"
+
+
+_MARKER = (
+    "relucheck(max_dead=None, off=(), fail_on=None): with --relucheck, the largest share of silent units "
+    "that a layer may have in this test, the rules that do not hold for it (off=True: it is not watched), "
+    "and the severity from which a finding fails it"
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The options and the settings of the ini file."""
+    group = parser.getgroup("relucheck", "activations and gradient flow of PyTorch networks")
+    group.addoption("--relucheck", action="store_true", help="watch the backward passes of all tests")
+    group.addoption(
+        "--relucheck-fail-on",
+        choices=FAIL_ON,
+        default=None,
+        help="fail a test with a finding of that severity or above (default: never, findings are only shown)",
+    )
+    group.addoption("--relucheck-lint", action="store_true", help="lint the collected Python files as tests")
+    parser.addini("relucheck", "true: as --relucheck", "bool", False)
+    parser.addini("relucheck_fail_on", "as --relucheck-fail-on", "string", "never")
+    parser.addini("relucheck_select", "rules to show in watched tests: codes, RLU6, ALL", "args", [])
+    parser.addini("relucheck_ignore", "rules to hide in watched tests", "args", [])
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Registers the marker, and what the options ask for."""
+    config.addinivalue_line("markers", _MARKER)
+    if config.getoption("relucheck") or config.getini("relucheck"):
+        from relucheck.pytest_watching import Watching
+
+        config.pluginmanager.register(Watching.of(config), "relucheck-watching")
+    if config.getoption("relucheck_lint"):
+        from relucheck.pytest_lint import Linting
+
+        config.pluginmanager.register(Linting(), "relucheck-linting")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +91,19 @@ class Checker:
         RLU601. ``ignore`` are codes or names of rules. Other options are those of ``relucheck.probe``.
         """
         __tracebackhide__ = True
-        if max_dead is not None and not 0 <= max_dead <= 1:
-            raise ValueError(f"max_dead is a share of a layer's units, from 0 to 1, not {max_dead}")
+        check_share(max_dead)
         report = self.probe(model, batches, loss_fn, **options)
         report = _without(report, ignore if max_dead is None else (*ignore, "RLU601"))
         report.raise_if_unhealthy(fail_on)
         if max_dead is not None and fail_on != _NEVER:
             _assert_alive(report, max_dead)
         return report
+
+
+def check_share(max_dead: float | None) -> None:
+    """Raises ValueError where a largest share of silent units is no share."""
+    if max_dead is not None and not 0 <= max_dead <= 1:
+        raise ValueError(f"max_dead is a share of a layer's units, from 0 to 1, not {max_dead}")
 
 
 def _without(report: Report, ignore: Sequence[str]) -> Report:
@@ -67,19 +113,24 @@ def _without(report: Report, ignore: Sequence[str]) -> Report:
 
 def _assert_alive(report: Report, max_dead: float) -> None:
     __tracebackhide__ = True
-    worst = [site for site in report.activations if site.one_sided and site.dead_share > max_dead]
-    if not worst:
-        return
+    complaint = too_silent(report.activations, max_dead)
+    if complaint:
+        raise AssertionError(f"{complaint}\n\n{report.table()}")
+
+
+def too_silent(activations: Sequence[Activation], max_dead: float) -> str:
+    """What to say about the layers with a larger share of silent units than allowed; empty for none."""
     lines = [
         f"'{s.name}': {s.dead} of {s.units} units are silent ({s.dead_share:.0%}, allowed {max_dead:.0%}), "
         f"units {', '.join(map(str, s.dead_units[:8]))}{', ...' if s.dead > 8 else ''}"
-        for s in worst
+        for s in activations
+        if s.one_sided and s.dead_share > max_dead
     ]
     remedy = (
         "lower the learning rate, or use BatchNorm, He initialisation or an activation with a slope on both "
         "sides (LeakyReLU, PReLU, ELU, GELU)"
     )
-    raise AssertionError("\n".join([*lines, f"    {remedy}", "", report.table()]))
+    return "\n".join([*lines, f"    {remedy}"]) if lines else ""
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from relucheck.config import Configuration, Settings
 from relucheck.engine import in_order, load_rules
 from relucheck.finding import Finding, RuleModule, Severity
 from relucheck.live import judge
-from relucheck.measurements import Activation, Gradient
+from relucheck.measurements import DETERMINED_FROM, Activation, Gradient
 from relucheck.net import Crash
 from relucheck.tape.probe import Measured
 from relucheck.tape.subject import Subject
@@ -86,13 +86,15 @@ class watch:  # noqa: N801 (it reads as a verb, like open)
 
     ``model`` limits it to one network; by default every network is followed that is called from
     outside any other. ``every``: one step in that many is inspected, ``first``: and so many at the
-    start. A step is one backward pass. Steps that are not inspected cost nothing measurable, and
+    start. A step is one backward pass. Units are judged and shown by windows of inspected steps with
+    ``window`` samples at least. Steps that are not inspected cost nothing measurable, and
     whatever happens inside, nothing of the watching is left behind.
     """
 
     model: Any = None
     every: int = EVERY
     first: int = FIRST
+    window: float = DETERMINED_FROM
     configuration: Configuration | None = None
     stop: CodeType | None = None
     told: Callable[[Watcher], None] | None = None
@@ -112,7 +114,7 @@ class watch:  # noqa: N801 (it reads as a verb, like open)
         if self._watcher is not None:
             raise RuntimeError("a watch is entered once; make another one")
         stop = self.stop or _outermost()
-        self._watcher = Watcher(self.every, self.first, self.model, stop, self.told)
+        self._watcher = Watcher(self.every, self.first, self.model, stop, self.window, self.told)
         self._stack.enter_context(watching(self._watcher))
         return self
 

@@ -115,10 +115,14 @@ class Beneath:
         self.functions = self.operations = None
 
 
-def possible() -> bool:
-    """Whether a step can be recorded here: not while torch.compile or a fake device traces the code."""
+def possible(own: Dispatch | None) -> bool:
+    """Whether a step can be recorded here.
+
+    Not while torch.compile or a fake device traces the code, nor where another recording than one's own runs.
+    """
     stack = dispatch._get_current_dispatch_mode_stack()
-    return not torch.compiler.is_compiling() and not any(mode.is_infra_mode() for mode in stack)
+    busy = any(m.is_infra_mode() or (isinstance(m, Dispatch) and m is not own) for m in stack)
+    return not torch.compiler.is_compiling() and not busy
 
 
 def _compiled_as_written(now: bool) -> None:

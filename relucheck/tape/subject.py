@@ -29,6 +29,7 @@ class Subject:
     model: nn.Module
     names: Names
     session: Session
+    window: float = DETERMINED_FROM
     optimiser: str = ""
     since: int = 0
     until: int = 0
@@ -40,13 +41,13 @@ class Subject:
     affine: Affine | None = None
 
     @classmethod
-    def of(cls, model: nn.Module) -> Subject:
+    def of(cls, model: nn.Module, window: float) -> Subject:
         names = Names.of(model)
-        return cls(model, names, _session(model, names))
+        return cls(model, names, _session(model, names), window)
 
     def renew(self, step: int) -> Session:
         """The session for an inspected step, a new one where the window before is full."""
-        if self.session.samples >= DETERMINED_FROM:
+        if self.session.samples >= self.window:
             self.close()
         if self.session.batches == 0:
             self.since = step
@@ -72,7 +73,7 @@ class Subject:
             measured = self._measured(session)
             self.moments = thinned([*self.moments, moment_of(measured.measurements, self.since, self.until)])
             self.first = self.first or measured
-            if self.last is None or session.samples >= DETERMINED_FROM:
+            if self.last is None or session.samples >= self.window:
                 self.last = measured
         self.session = _session(self.model, self.names)
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from relucheck.boundary import guarded
+from relucheck.measurements import DETERMINED_FROM
 from relucheck.net import Crash
 from relucheck.tape.batches import Batch, tensors_in
 from relucheck.tape.beneath import Beneath, Careful, possible
@@ -36,13 +37,14 @@ class Watcher:
 
     ``every``: one step in that many is inspected (now and then one later, so that no alternation of
     losses hides one); ``first``: so many at the start all are. ``only``: the one network to look at.
-    ``stop`` is the frame at which the user's call stack ends.
+    ``stop`` is the frame at which the user's call stack ends, ``window`` the samples by which units are judged.
     """
 
     every: int
     first: int
     only: nn.Module | None
     stop: CodeType
+    window: float = DETERMINED_FROM
     told: Callable[[Watcher], None] | None = None
     step: int = 0
     due: int = 0
@@ -87,7 +89,7 @@ class Watcher:
         if self.only is not None:
             return module is self.only and torch.is_grad_enabled()
         trainable = any(p.requires_grad for p in module.parameters())
-        return trainable and torch.is_grad_enabled() and possible()
+        return trainable and torch.is_grad_enabled() and possible(self.recording.operations)
 
     def _begin(self, module: nn.Module, batch: Batch) -> None:
         self.calls += 1
@@ -98,7 +100,7 @@ class Watcher:
         if subject is None:
             if any(map(nn.parameter.is_lazy, module.parameters())):  # its names have no shapes yet
                 return
-            subject = self.subjects[id(module)] = Subject.of(module)
+            subject = self.subjects[id(module)] = Subject.of(module, self.window)
         held = self.live.get(id(module))
         if held is None or held.training != module.training:
             self._forget(held)
