@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from relucheck.ops import Kind
 from relucheck.source.binding import Arguments
+from relucheck.source.drafts import LayerDraft
 from relucheck.source.machine import Machine
 from relucheck.source.objects import modules_of
 from relucheck.source.tensors import index as tensor_index
@@ -19,6 +21,7 @@ from relucheck.source.values import (
     Mapping,
     OneOf,
     ParamOf,
+    ParamsOf,
     Seq,
     ShapeOf,
     State,
@@ -45,7 +48,15 @@ def iterate(m: Machine, value: Value) -> tuple[tuple[Value, ...], bool]:
         return _container(value)
     if isinstance(value, Tensor):
         return _tensor(m, value)
+    if isinstance(value, ParamsOf):
+        rows = named_parameters(value.owner)
+        return tuple(row.items[1] for row in rows), not is_open(value.owner)
     return _unknown(m, value), False
+
+
+def is_open(module: Value) -> bool:
+    """Whether a module may hold more than is known."""
+    return not isinstance(module, Instance | LayerVal) or (isinstance(module, Instance) and module.opaque)
 
 
 def _container(instance: Instance) -> tuple[tuple[Value, ...], bool]:
@@ -198,14 +209,22 @@ def length(value: Value) -> Value:
     return UNK
 
 
-def named_parameters(owner: Value) -> tuple[Value, ...]:
+def named_parameters(owner: Value) -> tuple[Seq, ...]:
     """``(name, parameter)`` of every layer with weights inside a module."""
-    found: list[Value] = []
+    found: list[Seq] = []
     for path, value in modules_of(owner):
         if isinstance(value, LayerVal):
-            for name in value.layer.info.weights:
-                if name == "bias" and value.layer.args.get("bias") is False:
+            for name in _weights_of(value.layer):
+                if name.startswith("bias") and value.layer.args.get("bias") is False:
                     continue
                 full = f"{path}.{name}" if path else name
                 found.append(seq([Const(full), ParamOf(value.layer, name)], "tuple"))
     return tuple(found)
+
+
+def _weights_of(layer: LayerDraft) -> tuple[str, ...]:
+    """The names of a layer's parameters; of a stack of recurrent layers, those of the first."""
+    if layer.info.kind is Kind.RECURRENT:
+        suffix = "" if layer.spelling.endswith("Cell") else "_l0"
+        return tuple(f"{name}{suffix}" for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+    return layer.info.weights

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from relucheck.source.binding import Arguments
 from relucheck.source.builtins import dict_method
 from relucheck.source.drafts import NodeDraft
-from relucheck.source.iteration import get_item, iterate, named_parameters
+from relucheck.source.iteration import get_item, is_open, iterate, named_parameters
 from relucheck.source.layers import FLUENT, apply_layer, layer_class
 from relucheck.source.machine import Machine, tensors_in
 from relucheck.source.objects import (
@@ -64,30 +64,26 @@ def _parameters(_m: Machine, receiver: Value, _a: Arguments) -> Value:
 
 
 def _named_parameters(_m: Machine, receiver: Value, _a: Arguments) -> Value:
-    return seq(list(named_parameters(receiver)), "list", not _open(receiver))
-
-
-def _open(receiver: Value) -> bool:
-    return isinstance(receiver, Instance) and receiver.opaque
+    return seq(list(named_parameters(receiver)), "list", not is_open(receiver))
 
 
 def _modules(_m: Machine, receiver: Value, _a: Arguments) -> Value:
-    return seq([v for _, v in modules_of(receiver)], "list", not _open(receiver))
+    return seq([v for _, v in modules_of(receiver)], "list", not is_open(receiver))
 
 
 def _named_modules(_m: Machine, receiver: Value, _a: Arguments) -> Value:
     rows = [seq([Const(k), v], "tuple") for k, v in modules_of(receiver)]
-    return seq(rows, "list", not _open(receiver))
+    return seq(rows, "list", not is_open(receiver))
 
 
 def _children(_m: Machine, receiver: Value, _a: Arguments) -> Value:
     children = children_of(receiver) if isinstance(receiver, Instance) else []
-    return seq([v for _, v in children], "list", not _open(receiver))
+    return seq([v for _, v in children], "list", not is_open(receiver))
 
 
 def _named_children(_m: Machine, receiver: Value, _a: Arguments) -> Value:
     children = children_of(receiver) if isinstance(receiver, Instance) else []
-    return seq([seq([Const(k), v], "tuple") for k, v in children], "list", not _open(receiver))
+    return seq([seq([Const(k), v], "tuple") for k, v in children], "list", not is_open(receiver))
 
 
 def _add_module(m: Machine, receiver: Value, a: Arguments) -> Value:

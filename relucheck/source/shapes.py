@@ -100,7 +100,8 @@ def _flatten(shape: Shape | None, batch: bool, args: Mapping[str, Arg]) -> tuple
     start, end = start % rank, end % rank
     if start >= end:
         return shape, batch
-    return (*shape[:start], _product(shape[start : end + 1]), *shape[end + 1 :]), batch and start > 0
+    batch = (batch and start > 0) or (start == 1 and end == rank - 1)
+    return (*shape[:start], _product(shape[start : end + 1]), *shape[end + 1 :]), batch
 
 
 def _product(dims: Shape) -> Dim:

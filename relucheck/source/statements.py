@@ -30,6 +30,7 @@ from relucheck.source.values import (
     LayerVal,
     Mapping,
     OptimiserVal,
+    ParamOf,
     ScopeVal,
     Seq,
     Tensor,
@@ -124,6 +125,7 @@ def _if(m: Machine, node: ast.If, frame: Frame) -> str:
 
 MAX_FORWARD_ROUNDS = 24
 MAX_NETWORKS = 8
+MAX_PARAMETERS = 64
 
 
 def _for(m: Machine, node: ast.For | ast.AsyncFor, frame: Frame) -> str:
@@ -132,7 +134,7 @@ def _for(m: Machine, node: ast.For | ast.AsyncFor, frame: Frame) -> str:
         if exact and (not m.forwards or len(items) <= MAX_FORWARD_ROUNDS):
             return _known_rounds(m, node, items, frame)
         return _unknown_rounds(m, node, items[:2], frame)
-    if exact and len(items) <= MAX_NETWORKS and any(_is_object(item) for item in items):
+    if exact and (_are_parameters(items) or len(items) <= MAX_NETWORKS) and any(map(_is_object, items)):
         return _known_rounds(m, node, items, frame)
     return _unknown_rounds(m, node, items[:1], frame)  # a training loop does the same every round
 
@@ -141,7 +143,13 @@ def _is_object(value: Value) -> bool:
     """Whether a loop over such values does something else every round: networks, layers, losses."""
     if isinstance(value, Seq) and value.kind == "tuple":
         return any(_is_object(item) for item in value.items)
-    return isinstance(value, Instance | LayerVal | Class | Function | External | OptimiserVal)
+    return isinstance(value, Instance | LayerVal | Class | Function | External | OptimiserVal | ParamOf)
+
+
+def _are_parameters(items: tuple[Value, ...]) -> bool:
+    """Whether a loop is about a network's parameters, perhaps with their names: it initialises them."""
+    last = (item.items[-1] if isinstance(item, Seq) and item.items else item for item in items)
+    return len(items) <= MAX_PARAMETERS and all(isinstance(item, ParamOf) for item in last)
 
 
 def _builds(node: ast.For | ast.AsyncFor, scope: ModuleScope) -> bool:
