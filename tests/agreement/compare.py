@@ -45,19 +45,27 @@ def keys_of(net: Net) -> list[Node]:
     return [node for node in net.nodes if node.kind in KEYS and node.id in fed]
 
 
-def label(net: Net, node: Node) -> str:
-    """An operation as both readers spell it, with its width where that is known."""
-    if node.kind is Kind.ACTIVATION:
-        return {"clip": "clip", "hardsigmoid": "hardsigmoid"}.get(node.op, node.op)
+Label = tuple[str, int | None]
+
+
+def label(net: Net, node: Node) -> Label:
+    """An operation, with its width where that is known."""
     args = net.args_of(node)
-    width = args.get("out_features", args.get("out_channels"))
-    return f"{node.op}:{width}" if isinstance(width, int) else node.op
+    width = args.get("out_features", args.get("out_channels")) if node.kind is Kind.AFFINE else None
+    return node.op, width if isinstance(width, int) else None
+
+
+def alike(a: Label, b: Label) -> bool:
+    """Whether two operations may be one: a width that is not known may be any."""
+    return a[0] == b[0] and (a[1] == b[1] or a[1] is None or b[1] is None)
 
 
 def compare(source: Net, tape: Net) -> Agreement:
     """The agreement of the net read from source with the net of a real pass."""
     said, ran = keys_of(source), keys_of(tape)
-    pairs = matched([n.op for n in said], [n.op for n in ran], [not n.maybe for n in said])
+    pairs = matched(
+        [label(source, n) for n in said], [label(tape, n) for n in ran], [not n.maybe for n in said]
+    )
     to_ran = {said[i].id: ran[j] for i, j in pairs}
     claimed = [node for node in said if not node.maybe]
     wrong = tuple(_describe(source, node) for node in claimed if node.id not in to_ran)
@@ -65,17 +73,17 @@ def compare(source: Net, tape: Net) -> Agreement:
     return Agreement(len(ran), len(pairs), len(ran) - len(pairs), wrong, wrong_edges, edges)
 
 
-def matched(a: list[str], b: list[str], certain: list[bool] | None = None) -> list[tuple[int, int]]:
+def matched(a: list[Label], b: list[Label], certain: list[bool] | None = None) -> list[tuple[int, int]]:
     """Pairs of positions of a longest common subsequence; of two, the one with more certain items."""
     worth = [1000 if certain is None or is_certain else 999 for is_certain in (certain or [True] * len(a))]
     best = [[0] * (len(b) + 1) for _ in range(len(a) + 1)]
     for i in range(len(a) - 1, -1, -1):
         for j in range(len(b) - 1, -1, -1):
-            same = best[i + 1][j + 1] + worth[i] if a[i] == b[j] else 0
+            same = best[i + 1][j + 1] + worth[i] if alike(a[i], b[j]) else 0
             best[i][j] = max(same, best[i + 1][j], best[i][j + 1])
     pairs, i, j = [], 0, 0
     while i < len(a) and j < len(b):
-        if a[i] == b[j] and best[i][j] == best[i + 1][j + 1] + worth[i]:
+        if alike(a[i], b[j]) and best[i][j] == best[i + 1][j + 1] + worth[i]:
             pairs.append((i, j))
             i, j = i + 1, j + 1
         elif best[i + 1][j] >= best[i][j + 1]:

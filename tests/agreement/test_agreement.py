@@ -12,7 +12,8 @@ from tests.source.reading import forward
 
 
 def test_a_common_subsequence_is_a_longest_one() -> None:
-    assert matched(list("abcbd"), list("xbcd")) == [(1, 1), (2, 2), (4, 3)]
+    a, b = ([(op, None) for op in word] for word in ("abcbd", "xbcd"))
+    assert matched(a, b) == [(1, 1), (2, 2), (4, 3)]
 
 
 def test_a_missing_operation_is_unknown_and_an_invented_one_is_wrong() -> None:
