@@ -61,6 +61,7 @@ class Shape:
 @click.option("--select", multiple=True, metavar="RULES", help="Show these rules only: codes, RLU6, ALL.")
 @click.option("--ignore", multiple=True, metavar="RULES", help="Hide these rules.")
 @click.option("--output-format", type=click.Choice(("text", "json")), default="text", show_default=True)
+@click.option("--html", type=click.Path(dir_okay=False), help="Write the report as one HTML page as well.")
 @click.option("--fail-on", type=click.Choice(FAIL_ON), default="warning", show_default=True)
 def probe(model: str, inputs: tuple[str, ...], **given: Any) -> int:
     """Run real passes of MODEL, package.module:factory, and measure its activations and gradients.
@@ -70,11 +71,20 @@ def probe(model: str, inputs: tuple[str, ...], **given: Any) -> int:
     shapes = tuple(shape_of(text) for text in inputs)
     report = _report(model, shapes, given)
     click.echo(report.to_json() if given["output_format"] == "json" else report.table())
+    if given["html"]:
+        _write_page(report, given["html"])
     for crash in report.crashes:
         click.echo(f"internal error: {crash.message}\n{REPORT_IT}", err=True)
     if report.crashes:
         return BROKEN
     return FOUND if report.failing(given["fail_on"]) else OK
+
+
+def _write_page(report: Report, path: str) -> None:
+    try:
+        report.to_html(path)
+    except (ImportError, OSError) as error:
+        raise UsageProblem(f"--html {path}: {error}") from error
 
 
 def shape_of(text: str) -> Shape:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from relucheck.config import Configuration, Settings
@@ -53,6 +55,18 @@ class Report:
         from relucheck.report._table import as_json
 
         return as_json(self.measurements, self.findings)
+
+    def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
+        """The report as one self-contained HTML page, also written to ``path`` where one is given.
+
+        Needs Jinja2 (``pip install "relucheck[report]"``); raises ImportError without it.
+        """
+        from relucheck.report._html import page
+
+        text = page(self.measurements, self.findings)
+        if path is not None:
+            Path(path).write_text(text, encoding="utf-8")
+        return text
 
     def failing(self, fail_on: str = "warning") -> tuple[Finding, ...]:
         """The findings at or above a severity; ``never`` fails on none."""

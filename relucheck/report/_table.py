@@ -20,9 +20,9 @@ def table(m: Measurements, findings: Sequence[Finding]) -> str:
     parts = [_heading(m)]
     if rows:
         parts.append(aligned([_HEADS, *rows]))
-    note = _note(m)
-    if note:
-        parts.append(note)
+    sure = note(m)
+    if sure:
+        parts.append(sure)
     parts += [said(finding) for finding in findings]
     return "\n".join(parts) + ("" if findings else "\nNo mistakes found.")
 
@@ -98,7 +98,7 @@ def aligned(rows: Sequence[Sequence[str]], *, names: int = 2) -> str:
     return "\n".join(lines)
 
 
-def _note(m: Measurements) -> str:
+def note(m: Measurements) -> str:
     """How sure the counts of silent units are."""
     sites = [a for a in m.activations if a.one_sided]
     if not sites:
