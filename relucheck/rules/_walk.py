@@ -19,17 +19,24 @@ def is_transparent(node: Node) -> bool:
     return (node.kind in (Kind.RESHAPE, Kind.IDENTITY) and node.op != "pad") or node.op == "parts"
 
 
-def origins(net: Net, node: Node) -> tuple[Node, ...]:
+def is_dropout(node: Node) -> bool:
+    """Whether a node is a dropout, which keeps the sign of what it lets through."""
+    return node.kind is Kind.DROPOUT
+
+
+def origins(net: Net, node: Node, through: Test | None = None) -> tuple[Node, ...]:
     """The nodes that compute what a value may be: through reshapes, and through all sides of a branch.
 
     Of a loop with an unknown number of rounds, the value after a round is followed; of a
     concatenation, every part. A rule that must hold on every path must hold for all origins.
+    Nodes that pass ``through`` are followed to their first input as well.
     """
     found: dict[int, Node] = {}
     todo, seen = [node], {node.id}
     while todo and len(seen) < MAX_STEPS:
         current = todo.pop()
-        before = _behind(net, current)
+        skipped = through is not None and bool(current.inputs) and through(current)
+        before = net.inputs(current)[:1] if skipped else _behind(net, current)
         if before is None:
             found[current.id] = current
             continue
@@ -49,14 +56,28 @@ def _behind(net: Net, node: Node) -> tuple[Node, ...] | None:
     return net.inputs(node)[:1] if is_transparent(node) else None
 
 
-def input_origins(net: Net, node: Node) -> tuple[Node, ...]:
+def input_origins(net: Net, node: Node, through: Test | None = None) -> tuple[Node, ...]:
     """The origins of the first input of a node."""
-    return origins(net, net.nodes[node.inputs[0]]) if node.inputs else ()
+    return origins(net, net.nodes[node.inputs[0]], through) if node.inputs else ()
 
 
 def all_are(nodes: tuple[Node, ...], test: Test) -> bool:
     """Whether there are nodes and each passes the test."""
     return bool(nodes) and all(test(node) for node in nodes)
+
+
+def next_steps(net: Net, node: Node, skip: Test) -> Iterator[Node]:
+    """The nodes that read a value, through those that ``skip`` accepts."""
+    todo, seen = [node], {node.id}
+    while todo and len(seen) < MAX_STEPS:
+        for reader in net.consumers(todo.pop()):
+            if reader.id in seen:
+                continue
+            seen.add(reader.id)
+            if skip(reader):
+                todo.append(reader)
+            else:
+                yield reader
 
 
 def place(net: Net, node: Node) -> Span | None:

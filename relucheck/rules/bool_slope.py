@@ -58,7 +58,7 @@ from collections.abc import Iterator, Mapping
 
 from relucheck.finding import Finding, Fix, Rule, Safety, SetArg, Severity
 from relucheck.net import Arg, Net
-from relucheck.ops import Kind, op_named
+from relucheck.ops import Kind
 from relucheck.span import Span
 
 RULE = Rule("RLU404", "bool-slope", Severity.WARNING, Net)
@@ -76,17 +76,19 @@ NUMBERS = (
     "num_parameters",
     "init",
     "value",
+    "p",
 )
+KINDS = (Kind.ACTIVATION, Kind.DROPOUT)
 INPLACE = frozenset({"leaky_relu", "elu", "celu", "clip"})
 
 
 def check(net: Net) -> Iterator[Finding]:
     """Report every bool in a numeric parameter of an activation."""
     for layer in net.layers:
-        if layer.info.kind is Kind.ACTIVATION:
+        if layer.info.kind in KINDS:
             yield from _judge(layer.op, layer.args, layer.explicit, layer.made, layer.spelling)
-    for node in net.of_kind(Kind.ACTIVATION):
-        if node.layer is None and not node.misused:
+    for node in net.nodes:
+        if node.kind in KINDS and node.layer is None and not node.misused:
             explicit = dict.fromkeys(node.explicit)
             yield from _judge(node.op, node.args, explicit, node.span, node.spelling)
 
@@ -96,7 +98,7 @@ def _judge(
 ) -> Iterator[Finding]:
     for parameter in NUMBERS:
         value = args.get(parameter)
-        if parameter in explicit and isinstance(value, bool) and op_named(op).kind is Kind.ACTIVATION:
+        if parameter in explicit and isinstance(value, bool):
             identity = op == "leaky_relu" and value
             effect = "has slope 1 and is the identity" if identity else f"sets {parameter} to {int(value)}"
             yield RULE.at(

@@ -80,6 +80,7 @@ from collections.abc import Iterator
 from relucheck.finding import Finding, Rule, Severity, here
 from relucheck.net import Init, Net, Node
 from relucheck.ops import Kind
+from relucheck.rules._walk import next_steps
 
 RULE = Rule("RLU402", "constant-init", Severity.ERROR, Net)
 
@@ -95,19 +96,60 @@ def check(net: Net) -> Iterator[Finding]:
         after = _activation_after_every_use(net, init.layer)
         if after is None or last[(init.layer, "weight")] is not init:
             continue
+        stuck = _is_stuck(net, init.layer, value, after)
         yield RULE.at(
             init.span,
-            f"every weight of {layer.name or layer.spelling} starts as {value:g}: {_harm(value)}",
+            f"every weight of {layer.name or layer.spelling} starts as {value:g}: {_harm(value, stuck)}",
+            severity=None if stuck else Severity.WARNING,
             help='use a random start, such as kaiming_normal_(weight, nonlinearity="relu")',
             related=[here(layer.made, "the layer"), here(after.span, f"the {after.op} that it feeds")],
             layer=layer.name,
         )
 
 
-def _harm(value: float) -> str:
+def _harm(value: float, stuck: bool) -> str:
+    if not stuck:
+        return "all its units start as the same function of the input"
     if value == 0:
-        return "nothing passes through it, and its units can never become different"
-    return "its units compute the same and stay equal for ever"
+        return "its units are 0 for every input, get no gradient and stay dead"
+    return "its units compute the same, get the same gradient and stay equal for ever"
+
+
+def _is_stuck(net: Net, layer: int, value: float, after: Node) -> bool:
+    """Whether the units can never become different: all equal, and nothing random reaches them.
+
+    They stay equal where the weights of the next layers are constant too, and dead where a rectifier
+    sees nothing but zeros. Otherwise random weights behind them tell them apart after one step.
+    """
+    if not _has_constant_bias(net, layer):
+        return False
+    if value == 0 and after.one_sided:
+        return _last_value(net, layer, "bias") in (None, 0)
+    return _feeds_constant_layers(net, layer)
+
+
+def _has_constant_bias(net: Net, layer: int) -> bool:
+    return net.layers[layer].args.get("bias") is False or _last_value(net, layer, "bias") is not None
+
+
+def _last_value(net: Net, layer: int, tensor: str) -> float | None:
+    """The constant that a parameter is set to last, or None where it is not one."""
+    inits = [init for init in net.inits if init.layer == layer and init.tensor == tensor]
+    return _constant(inits[-1]) if inits else None
+
+
+def _feeds_constant_layers(net: Net, layer: int) -> bool:
+    """Whether every affine layer that reads the units has constant weights too."""
+    uses = [node for node in net.nodes if node.layer == layer]
+    readers = [n for use in uses for n in next_steps(net, use, _is_between)]
+    affine = [n for n in readers if n.kind is Kind.AFFINE and n.layer is not None]
+    return bool(affine) and all(
+        n.layer is not None and _last_value(net, n.layer, "weight") is not None for n in affine
+    )
+
+
+def _is_between(node: Node) -> bool:
+    return node.kind is not Kind.AFFINE and node.kind is not Kind.LOSS
 
 
 def _constant(init: Init) -> float | None:

@@ -2,8 +2,8 @@
 
 ## What it does
 
-Finds an activation applied directly to the result of another: ReLU on ReLU, the same squash twice, or two squashes
-after each other. Three in a row are one finding.
+Finds an activation applied directly to the result of another, also through dropout, pooling and reshapes: ReLU on
+ReLU, one hidden activation on another, or two squashes after each other. Three in a row are one finding.
 
 ## Why is this bad?
 
@@ -67,16 +67,43 @@ from collections.abc import Iterator, Mapping
 
 from relucheck.finding import Drop, Finding, Fix, Rule, Safety, Severity, here
 from relucheck.net import Net, Node
+from relucheck.ops import Kind
 from relucheck.rules._walk import call_text, evidence, place, spans, subjects
 
 RULE = Rule("RLU202", "double-activation", Severity.WARNING, Net, yields_to=("RLU106", "RLU102", "RLU204"))
 
-BETWEEN = frozenset({"identity", "cast", "view", "flatten", "squeeze", "unsqueeze"})
-SQUASHES = frozenset({"sigmoid", "tanh"})
-TWICE = frozenset(
-    {"softmax", "log_softmax", "gelu", "silu", "elu", "selu", "leaky_relu", "prelu", "mish", "hardswish"}
+BETWEEN = frozenset(
+    {"identity", "cast", "view", "flatten", "squeeze", "unsqueeze", "dropout", "feature_dropout"}
 )
-MIXED = frozenset({("sigmoid", "softmax"), ("softmax", "sigmoid"), ("softmax", "log_softmax")})
+POOLS = frozenset({"max_pool", "avg_pool", "global_avg_pool"})  # of what is not negative, not negative either
+SQUASHES = frozenset({"sigmoid", "tanh"})
+TWICE = frozenset({"softmax", "log_softmax"})
+HIDDEN = frozenset(
+    {
+        "relu",
+        "relu6",
+        "leaky_relu",
+        "prelu",
+        "rrelu",
+        "elu",
+        "selu",
+        "celu",
+        "gelu",
+        "silu",
+        "mish",
+        "hardswish",
+    }
+)
+NEVER_NEGATIVE = frozenset({"relu", "relu6", "sigmoid", "hardsigmoid", "softmax", "softplus"})
+MIXED = frozenset(
+    [
+        ("sigmoid", "softmax"),
+        ("softmax", "sigmoid"),
+        ("softmax", "log_softmax"),
+        ("sigmoid", "log_softmax"),
+        ("sigmoid", "logsigmoid"),
+    ]
+)
 
 
 def check(net: Net) -> Iterator[Finding]:
@@ -89,18 +116,21 @@ def check(net: Net) -> Iterator[Finding]:
 
 def _first_of(net: Net, second: Node) -> Node | None:
     """The activation that alone feeds another, if the two make no sense together."""
-    current = net.nodes[second.inputs[0]] if second.inputs else None
-    while current is not None and current.op in BETWEEN and len(net.consumers(current)) == 1:
+    if second.kind is not Kind.ACTIVATION or not second.inputs:
+        return None
+    between = BETWEEN | POOLS if second.one_sided else BETWEEN
+    current = net.nodes[second.inputs[0]]
+    while current.op in between and len(net.consumers(current)) == 1:
         current = net.nodes[current.inputs[0]]
-    if current is None or len(net.consumers(current)) != 1 or net.returned(current):
+    if len(net.consumers(current)) != 1 or net.returned(current):
         return None
     return current if _is_pointless(current, second) else None
 
 
 def _is_pointless(first: Node, second: Node) -> bool:
-    if first.one_sided and second.one_sided:
-        return "clip" not in (first.op, second.op)
-    if first.op in SQUASHES and second.op in SQUASHES:
+    if second.one_sided and second.op != "clip" and first.op in NEVER_NEGATIVE:
+        return True
+    if any(first.op in ops and second.op in ops for ops in (SQUASHES, HIDDEN)):
         return True
     return (first.op == second.op and first.op in TWICE) or (first.op, second.op) in MIXED
 
@@ -117,11 +147,11 @@ def _finding(net: Net, first: Node, second: Node, pairs: Mapping[int, Node]) -> 
 
 
 def _effect(first: Node, second: Node) -> str:
-    if first.one_sided and second.one_sided:
+    if second.op in ("relu", "leaky_relu", "prelu") and first.op in NEVER_NEGATIVE:
         return "the second does nothing"
     if first.op in SQUASHES | {"softmax"}:
         return "the values are squashed twice"
-    return "it is applied twice"
+    return "it is applied twice" if first.op == second.op else "a layer is missing between them"
 
 
 def _row(net: Net, first: Node, pairs: Mapping[int, Node]) -> list[Node]:

@@ -80,14 +80,14 @@ from relucheck.rules._walk import (
 RULE = Rule("RLU109", "dropout-on-logits", Severity.WARNING, Net)
 
 SQUASHES = frozenset({"softmax", "log_softmax", "sigmoid"})
+REGRESSION = frozenset({"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"})
 
 
 def check(net: Net) -> Iterator[Finding]:
     """Report dropout on what a loss receives, and on what the final softmax receives."""
     for loss in losses(net):
         sources = origins(net, net.inputs(loss)[0])
-        scores = loss.info.domain in (Domain.LOGITS, Domain.BINARY_LOGITS)
-        if scores and all_are(sources, lambda n: _drops_scores(net, n)):
+        if _is_last_step(loss) and all_are(sources, lambda n: _drops_scores(net, n)):
             yield from (_finding(net, s, "the loss", at_loss(net, loss)) for s in sources)
     for node in net.nodes:
         if node.op in SQUASHES and _is_final(net, node):
@@ -97,8 +97,14 @@ def check(net: Net) -> Iterator[Finding]:
                 yield from (_finding(net, s, f"the final {node.op}", where) for s in sources)
 
 
+def _is_last_step(loss: Node) -> bool:
+    """Whether a loss receives what the last layer computes: scores, or the predictions of a regression."""
+    return loss.info.domain in (Domain.LOGITS, Domain.BINARY_LOGITS) or loss.op in REGRESSION
+
+
 def _drops_scores(net: Net, node: Node) -> bool:
-    return node.kind is Kind.DROPOUT and all_are(input_origins(net, node), lambda n: n.kind is Kind.AFFINE)
+    drops = node.kind is Kind.DROPOUT and net.args_of(node).get("p") != 0
+    return drops and all_are(input_origins(net, node), lambda n: n.kind is Kind.AFFINE)
 
 
 def _is_final(net: Net, node: Node) -> bool:

@@ -107,17 +107,24 @@ def check(net: Net) -> Iterator[Finding]:
 def _victim(net: Net, node: Node) -> tuple[Node, str] | None:
     """Who still needs the memory that a node overwrites, and why."""
     owner = _owner(net, node)
+    if owner.op in NEEDS_OUTPUT and owner.inputs:
+        return owner, f"the backward pass of {call_text(net, owner)} needs its result"
     for holder in _holders(net, owner, node):
         if net.returned(holder) and not holder.maybe:
             return holder, "it is returned as well"
         for reader in net.consumers(holder):
-            if reader.id == node.id or _is_view(reader):
+            if reader.id == node.id or _is_view(reader) or _is_same(reader, node):
                 continue
             if reader.id > node.id and not _is_alternative(reader, node):
                 return reader, f"{call_text(net, reader)} reads it afterwards"
             if reader.id < node.id and reader.op in NEEDS_INPUT and _needs(net, reader, holder):
                 return reader, f"the backward pass of {call_text(net, reader)} needs the old value"
     return None
+
+
+def _is_same(reader: Node, node: Node) -> bool:
+    """Whether a reader computes what is in the overwritten memory already: relu of relu."""
+    return reader.op == node.op and node.info.idempotent and not reader.inplace
 
 
 def _owner(net: Net, node: Node) -> Node:

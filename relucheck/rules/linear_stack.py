@@ -2,8 +2,8 @@
 
 ## What it does
 
-Finds Linear on Linear and Conv on Conv, with nothing but BatchNorm, Dropout, reshapes, padding or average pooling
-between them. The message says what the stack collapses to.
+Finds Linear on Linear, Conv on Conv, ConvTranspose on ConvTranspose and Conv on Flatten on Linear, with nothing but
+BatchNorm, Dropout, reshapes, padding or average pooling between them. The message says what the stack collapses to.
 
 ## Why is this bad?
 
@@ -153,21 +153,20 @@ def _between(net: Net, first: Node, second: Node) -> list[Node]:
 
 
 def _is_stack(net: Net, first: Node, second: Node) -> bool:
-    if (
-        first.op != second.op
-        or first.op == "conv_transpose"
-        or len(first.inputs) > 1
-        or len(second.inputs) > 1
-    ):
+    if len(first.inputs) > 1 or len(second.inputs) > 1:
         return False
     if first.layer is not None and first.layer == second.layer:
         return False  # one set of weights applied twice
     if _is_excused(net, first, second) or not _same_design(net, first, second):
         return False
     steps = _between(net, first, second)
-    if first.op == "conv":
-        return _is_conv_stack(net, first, second, steps)
-    return _is_linear_stack(net, first, second, steps)
+    if (first.op, second.op) == ("conv", "linear"):
+        return _is_flattened_stack(net, first, second, steps)
+    if first.op != second.op:
+        return False  # a learned resampling, or the map that a generator starts from
+    if first.op == "linear":
+        return _is_linear_stack(net, first, second, steps)
+    return _is_conv_stack(net, first, second, steps)
 
 
 def _is_excused(net: Net, first: Node, second: Node) -> bool:
@@ -226,10 +225,30 @@ def _is_conv_stack(net: Net, first: Node, second: Node, steps: list[Node]) -> bo
     if not (_is_plain(net, first) and _is_plain(net, second)):
         return False
     kernels = (_spatial(net, first), _spatial(net, second))
-    if _is_factorised(*kernels) or _is_pointwise(kernels[0]) != _is_pointwise(kernels[1]):
+    if _is_factorised(*kernels):
         return False
+    if _is_pointwise(kernels[0]) != _is_pointwise(kernels[1]) and not _lacks_activation(kernels[1], steps):
+        return False  # a lateral or separable design
     middle, start, end = width_out(net, first), width_in(net, first), width_out(net, second)
     return False in (smaller(middle, start), smaller(middle, end))
+
+
+def _lacks_activation(kernel: tuple[Arg, ...], steps: list[Node]) -> bool:
+    """Whether a spatial convolution, a norm and a 1x1 convolution follow: after a norm, an activation is meant.
+
+    The other order, a lateral 1x1 with its norm before a smoothing 3x3, is a published design (YOLOF).
+    """
+    return _is_pointwise(kernel) and any(step.kind is Kind.NORM for step in steps)
+
+
+def _is_flattened_stack(net: Net, first: Node, second: Node, steps: list[Node]) -> bool:
+    """Whether a dense convolution that does not reduce its channels is flattened into a Linear."""
+    channels, width = width_out(net, first), width_in(net, second)
+    flattens = any(step.op in ("flatten", "view") for step in steps)
+    if not flattens or not isinstance(channels, int) or not isinstance(width, int):
+        return False
+    fits = width > channels and width % channels == 0  # of one position, it would be a global pooling
+    return fits and _is_plain(net, first) and smaller(channels, width_in(net, first)) is False
 
 
 def _spatial(net: Net, node: Node) -> tuple[Arg, ...]:
@@ -277,7 +296,7 @@ def _collapsed(net: Net, chain: list[Node]) -> str:
     start, end = width_in(net, chain[0]), width_out(net, chain[-1])
     if chain[0].op == "linear" and isinstance(start, int) and isinstance(end, int):
         return f"one nn.Linear({start}, {end})"
-    return "one affine layer" if chain[0].op == "linear" else "one convolution"
+    return "one convolution" if chain[-1].op != "linear" else "one affine layer"
 
 
 def _fix(net: Net, chain: list[Node]) -> Fix | None:

@@ -66,6 +66,7 @@ from relucheck.rules._walk import all_are, call_text, expectation, losses, origi
 RULE = Rule("RLU105", "missing-log-softmax-nll", Severity.ERROR, Net)
 
 PROBABILITIES = frozenset({"softmax", "sigmoid"})
+UNCLEAR = frozenset({"some_activation", "clip", "threshold", "glu", "gumbel_softmax"})
 
 
 def check(net: Net) -> Iterator[Finding]:
@@ -79,7 +80,10 @@ def check(net: Net) -> Iterator[Finding]:
 
 
 def _is_no_log(node: Node) -> bool:
-    return node.kind is Kind.AFFINE or node.op in PROBABILITIES or node.one_sided
+    """Whether a value can be positive, which no log-probability is."""
+    if node.kind is Kind.ACTIVATION:
+        return node.info.high > 0 and node.op not in UNCLEAR
+    return node.kind is Kind.AFFINE
 
 
 def _is_focal(net: Net, loss: Node, sources: tuple[Node, ...]) -> bool:

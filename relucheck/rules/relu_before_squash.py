@@ -92,12 +92,13 @@ from relucheck.rules._walk import (
     depends_on_data,
     evidence,
     input_origins,
+    is_dropout,
     place,
     subjects,
 )
 from relucheck.span import Span
 
-RULE = Rule("RLU106", "relu-before-squash", Severity.ERROR, Net, yields_to=("RLU205",))
+RULE = Rule("RLU106", "relu-before-squash", Severity.ERROR, Net, yields_to=("RLU204", "RLU205"))
 
 EFFECTS = {
     "sigmoid": "the result is never below 0.5",
@@ -112,7 +113,7 @@ def check(net: Net) -> Iterator[Finding]:
     for node in net.nodes:
         if node.op not in EFFECTS:
             continue
-        sources = input_origins(net, node)
+        sources = input_origins(net, node, is_dropout)
         if all_are(sources, lambda n: n.one_sided) and all(depends_on_data(net, n) for n in sources):
             yield from (_finding(net, node, source) for source in sources)
 

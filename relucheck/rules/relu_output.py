@@ -108,6 +108,7 @@ from relucheck.rules._walk import (
     evidence,
     expectation,
     input_origins,
+    is_dropout,
     losses,
     origins,
     place,
@@ -121,20 +122,42 @@ RULE = Rule("RLU101", "relu-output", Severity.ERROR, Net, yields_to=("RLU106", "
 SCORES = (Domain.LOGITS, Domain.BINARY_LOGITS)
 REGRESSION = frozenset({"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"})
 
-# Names excuse: such modules return features on purpose.
+# Names excuse: such modules return features or non-negative quantities on purpose ...
 _FEATURES = re.compile(
-    r"backbone|encoder|extractor|trunk|stem|neck|block|layer|cell|unit|stage|embed|feature|decoder|attention|"
-    r"conv|norm|pool|branch|module|fusion|project|adapter|expert|mixer|gate|base|body|res|down|up|density|rate|"
-    r"count|depth|mask|positive|nonneg",
+    r"backbone|encoder|decoder|extractor|trunk|block|embed|feature|attention|fusion|project|adapter|expert|"
+    r"density|positive|nonneg|bottleneck",
     re.IGNORECASE,
 )
+# ... and so do those that have one of these among the words of their name, or as the last one:
+# a DownSample or a RateNet, and a DoubleConv, but no ConvNet and no TwoLayerNet.
+_PARTS = frozenset({"res", "down", "up", "downsample", "upsample", "mixer", "rate", "count", "depth", "mask"})
+_LAST_PARTS = frozenset(
+    [
+        "stem",
+        "neck",
+        "layer",
+        "cell",
+        "unit",
+        "stage",
+        "conv",
+        "norm",
+        "pool",
+        "branch",
+        "module",
+        "gate",
+        "base",
+        "body",
+        "tower",
+    ]
+)
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 
 def check(net: Net) -> Iterator[Finding]:
     """Report rectified predictions: first those that a loss receives, then those that a root network returns."""
     judged: set[Span | None] = set()
     for loss in losses(net):
-        sources = origins(net, net.inputs(loss)[0])
+        sources = origins(net, net.inputs(loss)[0], is_dropout)
         if _is_prediction(net, loss, sources):
             judged.update(place(net, source) for source in sources)
             yield from (_at_loss(net, loss, source) for source in sources)
@@ -198,12 +221,12 @@ def _at_root(net: Net, output: Output, judged: set[Span | None]) -> Iterator[Fin
         output.method != "forward"
         or output.contained
         or output.owner == "Sequential"
-        or _FEATURES.search(output.owner)
+        or _is_part(output.owner)
     ):
         return
     if sum(1 for other in net.outputs if other.span == output.span and other.owner == output.owner) > 1:
         return  # one of several results: a density, a mask, a feature
-    sources = origins(net, net.nodes[output.node])
+    sources = origins(net, net.nodes[output.node], is_dropout)
     if any(place(net, source) in judged for source in sources) or not all_are(
         sources, lambda n: _ends_network(net, n)
     ):
@@ -211,6 +234,14 @@ def _at_root(net: Net, output: Output, judged: set[Span | None]) -> Iterator[Fin
     for source in sources:
         effect = "negative predictions become 0 and get no gradient, so they cannot be learned"
         yield _finding(net, source, effect, Severity.WARNING, [])
+
+
+def _is_part(name: str) -> bool:
+    """Whether a class is named like a part of a network, or like a quantity that is never negative."""
+    words = [word.lower() for word in _WORD.findall(re.sub(r"\d+d?$", "", name))]
+    return (
+        bool(_FEATURES.search(name)) or not _PARTS.isdisjoint(words) or not _LAST_PARTS.isdisjoint(words[-1:])
+    )
 
 
 def _ends_network(net: Net, node: Node) -> bool:

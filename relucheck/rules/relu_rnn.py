@@ -113,34 +113,73 @@ def _of_layer(layer: Layer) -> Finding:
 
 
 def _recurrent_layer(net: Net, node: Node) -> Node | None:
-    """The layer U of ``relu(W x + U h)``, where h is the state of an earlier round and x does not depend on it."""
+    """The layer U of ``relu(W x + U h)`` or ``relu(U [x, h])``, where h is the state of an earlier round.
+
+    What is added to or stands next to h must be new in every round: a constant one makes a network
+    that is applied several times in depth, not in time.
+    """
     total = net.inputs(node)[0]
-    if total.op != "add" or len(total.inputs) != 2:
-        return None
-    a, b = net.inputs(total)
-    for state, other in ((a, b), (b, a)):
-        before = _state_before(net, node, state)
-        if before is not None and not _depends_on(net, other, before):
-            return state
+    if total.op == "add":
+        return _of_sum(net, node, _addends(net, total))
+    if total.kind is Kind.AFFINE and total.inputs and net.inputs(total)[0].op == "cat":
+        return _of_cat(net, node, total)
     return None
 
 
-def _state_before(net: Net, node: Node, affine: Node) -> Node | None:
-    """The same rectifier one round earlier, if it is what an affine layer is applied to again."""
-    if affine.kind is not Kind.AFFINE or _weights(affine) is None or not affine.inputs:
-        return None
-    state = net.nodes[affine.inputs[0]]
-    while state.kind in (Kind.DROPOUT, Kind.IDENTITY):
-        state = net.inputs(state)[0]
-    if state.op != "relu" or state.span != node.span or state.callers != node.callers:
-        return None
-    total = net.inputs(state)[0]
-    earlier = net.inputs(total) if total.op == "add" else ()
-    return state if any(_weights(n) == _weights(affine) for n in earlier) else None
+def _of_sum(net: Net, node: Node, addends: list[Node]) -> Node | None:
+    for affine in addends:
+        before = _state(net, node, net.inputs(affine)[0]) if _weights(affine) is not None else None
+        if before is None:
+            continue
+        earlier = _addends(net, net.inputs(before)[0])
+        others = [n for n in addends if n.id != affine.id]
+        if any(_weights(n) == _weights(affine) for n in earlier) and _is_new_input(
+            net, others, earlier, before
+        ):
+            return affine
+    return None
+
+
+def _of_cat(net: Net, node: Node, affine: Node) -> Node | None:
+    parts = net.inputs(net.inputs(affine)[0])
+    for part in parts:
+        before = _state(net, node, part)
+        earlier = net.inputs(before)[0] if before is not None else None
+        if before is None or earlier is None or _weights(earlier) != _weights(affine) or not earlier.inputs:
+            continue
+        others = [n for n in parts if n.id != part.id]
+        if _is_new_input(net, others, list(net.inputs(net.inputs(earlier)[0])), before):
+            return affine
+    return None
+
+
+def _addends(net: Net, node: Node) -> list[Node]:
+    """What a sum is made of, nested sums included."""
+    if node.op != "add":
+        return [node]
+    return [addend for part in net.inputs(node) for addend in _addends(net, part)]
+
+
+def _state(net: Net, node: Node, value: Node) -> Node | None:
+    """The same rectifier one round earlier, if a value is its result."""
+    while value.kind in (Kind.DROPOUT, Kind.IDENTITY) and value.inputs:
+        value = net.inputs(value)[0]
+    same = value.op == "relu" and value.span == node.span and value.callers == node.callers
+    return value if same and value.id != node.id else None
+
+
+def _is_new_input(net: Net, others: list[Node], earlier: list[Node], before: Node) -> bool:
+    """Whether the input besides the state does not depend on it and is another one in every round."""
+    known = {node.id for node in earlier}
+    applied = {(_weights(node), node.inputs) for node in earlier if _weights(node) is not None}
+    new = [n for n in others if n.id not in known and (_weights(n), n.inputs) not in applied]
+    return bool(new) and not any(_depends_on(net, n, before) for n in others)
 
 
 def _weights(node: Node) -> tuple[str, object] | None:
     """Which weights an affine node applies: a layer's, or a bare parameter."""
+    if node.kind is not Kind.AFFINE or not node.inputs:
+        return None
     if node.layer is not None:
         return ("layer", node.layer)
     parameter = node.args.get("parameter")

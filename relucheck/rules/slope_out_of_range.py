@@ -92,7 +92,7 @@ def _problem(op: str, args: Mapping[str, Arg], explicit: set[str]) -> tuple[str,
         rate = _number(args.get("p"))
         if rate is not None and (rate >= 1 or rate < 0):
             return (f"p={rate:g} zeroes everything", "p is the share to drop, between 0 and 1")
-    if op == "clip" and {"min_val", "max_val"} <= explicit:
+    if op == "clip" and explicit & {"min_val", "max_val"}:
         return _bounds(_number(args.get("min_val")), _number(args.get("max_val")))
     return None
 

@@ -70,6 +70,7 @@ from collections.abc import Iterator
 
 from relucheck.finding import Finding, Rule, Severity, here
 from relucheck.net import Net, Node
+from relucheck.ops import Kind
 from relucheck.rules._walk import call_text, evidence, place, subjects, width_out
 
 RULE = Rule("RLU107", "softmax-one-unit", Severity.ERROR, Net)
@@ -79,7 +80,7 @@ def check(net: Net) -> Iterator[Finding]:
     """Report every softmax over a single entry."""
     for node in net.nodes:
         if node.op in ("softmax", "log_softmax", "softmin") and _is_over_one(net, node):
-            source = net.inputs(node)[0]
+            source = _layer_before(net, node)
             yield RULE.at(
                 place(net, node),
                 f"{call_text(net, node)} runs over an axis with one entry: its output is constant "
@@ -94,7 +95,17 @@ def _is_over_one(net: Net, node: Node) -> bool:
     dim = net.args_of(node).get("dim")
     if not isinstance(dim, int) or isinstance(dim, bool):
         return False
-    source = net.inputs(node)[0]
     if node.shape is not None and -len(node.shape) <= dim < len(node.shape):
         return node.shape[dim] == 1
-    return dim == -1 and source.op == "linear" and width_out(net, source) == 1
+    source = _layer_before(net, node)
+    if width_out(net, source) != 1:
+        return False
+    return (source.op == "linear" and dim == -1) or (source.op == "conv" and dim == 1)
+
+
+def _layer_before(net: Net, node: Node) -> Node:
+    """The node whose axes a softmax sees: behind dropout and casts, which leave them as they are."""
+    source = net.inputs(node)[0]
+    while source.kind in (Kind.DROPOUT, Kind.IDENTITY) and source.inputs:
+        source = net.inputs(source)[0]
+    return source
