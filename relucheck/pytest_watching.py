@@ -179,8 +179,11 @@ def summary(reports: Sequence[Any]) -> Iterator[str]:
     for text, tests in found.items():
         yield text
         yield f"    in {_named(list(dict.fromkeys(tests)))}"
-    count = f"{len(found)} finding{'' if len(found) == 1 else 's'}"
-    yield f"{count} in {len(watched)} tests with {steps} backward passes"
+    yield f"{_count(len(found), 'finding')} in {_count(len(watched), 'test')} with {steps} backward passes"
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
 def _named(tests: Sequence[str]) -> str:

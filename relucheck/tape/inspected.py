@@ -44,6 +44,7 @@ class Inspected:
     output: Any = None
     arrived: dict[str, float] = field(default_factory=dict)
     handles: list[RemovableHandle] = field(default_factory=list)
+    bare: list[Tensor] = field(default_factory=list)
 
     def feed(self, batch: Batch) -> None:
         """A call is about to run; what an earlier one returned stays known as that."""
@@ -66,6 +67,8 @@ class Inspected:
         """Notes the norm of every gradient that arrives, without holding on to it."""
         for name, parameter in self.session.parameters():
             if parameter.requires_grad and parameter.is_leaf:
+                if parameter._backward_hooks is None:
+                    self.bare.append(parameter)
                 handle = parameter.register_hook(self._noting(name))  # type: ignore[no-untyped-call]
                 self.handles.append(handle)
 
@@ -80,7 +83,11 @@ class Inspected:
         """Takes the hooks off the parameters."""
         for handle in self.handles:
             handle.remove()
+        for parameter in self.bare:
+            if not parameter._backward_hooks:  # torch leaves an empty dict behind
+                parameter._backward_hooks = None
         self.handles.clear()
+        self.bare.clear()
 
     def keep(self, loss: Tensor | None) -> None:
         """Adds the pass to the window's sums, after its backward pass has run."""

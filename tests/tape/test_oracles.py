@@ -210,6 +210,29 @@ def test_d10_tanh_with_orthogonal_weights() -> None:
     assert norms[0] / norms[-1] == pytest.approx(0.9**30, rel=1e-10)
 
 
+class SigmoidRecurrence(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.state = nn.Linear(4, 6, dtype=F64), nn.Linear(6, 6, dtype=F64)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = x.new_zeros(len(x), 6)
+        for step in x.unbind(1):
+            h = torch.sigmoid(self.inner(step) + self.state(h))
+        return h
+
+
+@pytest.mark.parametrize("gain", [0.5, 2.0, 4.0])
+def test_d11_the_gradient_of_a_sigmoid_recurrence_is_bounded(gain: float) -> None:
+    """norm(dL/dh_0) : norm(dL/dh_T) <= (smax / 4)^T, where smax is the largest singular value of U."""
+    model, steps = SigmoidRecurrence(), 10
+    nn.init.orthogonal_(model.state.weight, gain)
+    found = measured(model, torch.randn(5, steps + 1, 4, dtype=F64), loss=lambda out: out.sum())
+    (norms,) = {g.steps for g in found.gradients if g.steps}
+    assert len(norms) == steps + 1
+    assert 0 < norms[0] / norms[-1] <= (gain / 4) ** steps
+
+
 @pytest.mark.parametrize("excess", [-1e-3, 1e-3])
 def test_d12_certificates_after_layer_norm(excess: float) -> None:
     n = 12

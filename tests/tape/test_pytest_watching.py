@@ -177,7 +177,7 @@ def test_exceptions_of_a_test_pass_as_they_are(pytester: pytest.Pytester) -> Non
     )
     result = run(pytester, "--relucheck")
     result.assert_outcomes(passed=2, skipped=1, xfailed=1)
-    result.stdout.fnmatch_lines(["0 findings in 1 tests with 1 backward passes"])
+    result.stdout.fnmatch_lines(["0 findings in 1 test with 1 backward passes"])
 
 
 SOURCE = """

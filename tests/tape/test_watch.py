@@ -142,7 +142,7 @@ def test_exceptions_leave_nothing_behind(error: BaseException, place: str) -> No
     with pytest.raises(type(error)):
         step()
     assert watch.report.networks == ()
-    assert all(p._backward_hooks is None or not p._backward_hooks for p in model.parameters())
+    assert all(p._backward_hooks is None for p in model.parameters())
     assert not any(part._forward_hooks or part._forward_pre_hooks for part in model.modules())
 
 
@@ -322,6 +322,25 @@ def test_compiled_models_run_as_written() -> None:
         for _ in range(3):
             compiled(torch.randn(32, 8)).sum().backward()
     assert [(site.name, site.dead) for site in watch.report.activations] == [("1", 12)]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_and_a_gradient_scaler(dtype: torch.dtype) -> None:
+    model = mlp(12)
+    optimiser = torch.optim.SGD(model.parameters(), 1e-3)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**120)  # the first steps overflow, and are skipped
+    with relucheck.watch(every=1) as watch:
+        for _ in range(10):
+            optimiser.zero_grad()
+            with torch.autocast("cpu", dtype):
+                loss = F.cross_entropy(model(torch.randn(32, 8)), torch.randint(0, 3, (32,)))
+            scaler.scale(loss).backward()
+            scaler.step(optimiser)
+            scaler.update()
+    assert watch.report.crashes == ()
+    assert [site.dead for site in watch.report.activations] == [12]
+    if dtype is torch.float16:
+        assert "RLU614" not in [f.code for f in watch.findings]
 
 
 def test_an_affine_network() -> None:
