@@ -122,8 +122,9 @@ def _first_of(net: Net, second: Node) -> Node | None:
     current = net.nodes[second.inputs[0]]
     while current.op in between and len(net.consumers(current)) == 1:
         current = net.nodes[current.inputs[0]]
-    if len(net.consumers(current)) != 1 or net.returned(current):
-        return None
+    alone = len(net.consumers(current)) == 1 and not net.returned(current)
+    if not alone and not (current.op == second.op and current.op in SQUASHES | TWICE):
+        return None  # the first is used without the second too: only the same squash again says nothing new
     return current if _is_pointless(current, second) else None
 
 

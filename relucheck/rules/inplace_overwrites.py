@@ -136,15 +136,21 @@ def _owner(net: Net, node: Node) -> Node:
 
 
 def _is_view(node: Node) -> bool:
-    return node.info.view and node.op not in ("cast", "view", "flatten")
+    """Whether a node shares its input's memory for sure: ``view`` does, ``reshape`` and ``to`` may copy."""
+    if node.op == "view":
+        return node.spelling.startswith("view")
+    return node.info.view and node.op not in ("cast", "flatten")
 
 
 def _holders(net: Net, owner: Node, node: Node) -> Iterator[Node]:
-    """The owner of some memory, and the views of it that were taken before the write."""
-    yield owner
-    for reader in net.consumers(owner):
-        if _is_view(reader) and reader.id < node.id:
-            yield reader
+    """The owner of some memory and its views, those after the write too, but not what the write returns."""
+    todo, seen = [owner], {owner.id}
+    while todo:
+        holder = todo.pop()
+        yield holder
+        new = [n for n in net.consumers(holder) if _is_view(n) and n.id != node.id and n.id not in seen]
+        seen.update(n.id for n in new)
+        todo.extend(new)
 
 
 def _is_alternative(reader: Node, node: Node) -> bool:

@@ -239,9 +239,8 @@ def _at_root(net: Net, output: Output, judged: set[Span | None]) -> Iterator[Fin
 def _is_part(name: str) -> bool:
     """Whether a class is named like a part of a network, or like a quantity that is never negative."""
     words = [word.lower() for word in _WORD.findall(re.sub(r"\d+d?$", "", name))]
-    return (
-        bool(_FEATURES.search(name)) or not _PARTS.isdisjoint(words) or not _LAST_PARTS.isdisjoint(words[-1:])
-    )
+    said = {*words, *(word.rstrip("s") for word in words)}
+    return bool(_FEATURES.search(name) or _PARTS & said or _LAST_PARTS.intersection(words[-1:]))
 
 
 def _ends_network(net: Net, node: Node) -> bool:
