@@ -110,6 +110,7 @@ from relucheck.rules._walk import (
     input_origins,
     is_dropout,
     losses,
+    next_steps,
     origins,
     place,
     returned_at,
@@ -254,8 +255,12 @@ def _ends_network(net: Net, node: Node) -> bool:
 
 
 def _is_read(net: Net, node: Node) -> bool:
-    harmless = (Kind.RESHAPE, Kind.IDENTITY, Kind.COMPARISON)
-    return any(n.kind not in harmless and n.op != "argmax" for n in net.consumers(node))
+    """Whether anything computes with a value; to look at its entries or to compare it is no use."""
+    return any(next_steps(net, node, _only_looks))
+
+
+def _only_looks(node: Node) -> bool:
+    return node.kind in (Kind.RESHAPE, Kind.IDENTITY, Kind.COMPARISON) or node.op == "argmax"
 
 
 def _has_hidden_layer(net: Net, node: Node) -> bool:
