@@ -24,6 +24,7 @@ COMMANDS = {
     "probe": "relucheck.cli_probe:probe",
     "run": "relucheck.cli_run:run",
     "plot": "relucheck.cli_plot:plot",
+    "server": "relucheck.cli_server:server",
 }
 """Where each subcommand lives; only the one that is called is imported."""
 
