@@ -173,10 +173,22 @@ def _activation_after_every_use(net: Net, layer: int) -> Node | None:
         if node.layer != layer:
             continue
         after = _next_activation(net, node)
-        if after is None or (after.info.squash and after.op != "tanh"):
+        if after is None or not _is_hidden(net, after):
             return None
         found = after
     return found
+
+
+def _is_hidden(net: Net, node: Node) -> bool:
+    """Whether an activation feeds further layers alone: no gate, no modulation and no output."""
+    readers = list(next_steps(net, node, _is_between_layers))
+    further = (Kind.AFFINE, Kind.RECURRENT, Kind.ATTENTION)
+    return bool(readers) and all(reader.kind in further for reader in readers) and not net.returned(node)
+
+
+def _is_between_layers(node: Node) -> bool:
+    passing = (Kind.RESHAPE, Kind.IDENTITY, Kind.DROPOUT, Kind.POOL, Kind.NORM, Kind.JOIN, Kind.REDUCTION)
+    return node.kind in passing or node.op == "cat"
 
 
 def _next_activation(net: Net, node: Node) -> Node | None:

@@ -87,12 +87,30 @@ from relucheck.rules._walk import call_text, evidence, place, subjects
 
 RULE = Rule("RLU501", "inplace-overwrites", Severity.ERROR, Net)
 
-# What autograd saves (torch.autograd derivatives.yaml): these need the value of the input they read.
+# What autograd saves, as measured with torch 2.13: these need the value of the input that they read ...
+PRODUCTS = frozenset({"mul", "div", "matmul"})
 NEEDS_INPUT = frozenset(
-    {"mul", "div", "matmul", "linear", "conv", "conv_transpose", "pow", "log", "sin", "abs", "silu", "gelu"}
+    [
+        "pow",
+        "log",
+        "sin",
+        "abs",
+        "silu",
+        "gelu",
+        "mish",
+        "leaky_relu",
+        "elu",
+        "softplus",
+        "hardswish",
+        "prelu",
+        "batch_norm",
+        "layer_norm",
+        "max_pool",
+        "avg_pool",
+    ]
 )
-# ... and these need their own output, so it must not be overwritten.
-NEEDS_OUTPUT = frozenset({"sigmoid", "tanh", "softmax", "log_softmax", "exp", "sqrt"})
+# ... and these need their own result, so it must not be overwritten.
+NEEDS_OUTPUT = frozenset({"relu", "sigmoid", "tanh", "softmax", "log_softmax", "exp", "sqrt"})
 
 
 def check(net: Net) -> Iterator[Finding]:
@@ -115,9 +133,11 @@ def _victim(net: Net, node: Node) -> tuple[Node, str] | None:
         for reader in net.consumers(holder):
             if reader.id == node.id or _is_view(reader) or _is_same(reader, node):
                 continue
-            if reader.id > node.id and not _is_alternative(reader, node):
+            if _is_alternative(reader, node):
+                continue
+            if reader.id > node.id:
                 return reader, f"{call_text(net, reader)} reads it afterwards"
-            if reader.id < node.id and reader.op in NEEDS_INPUT and _needs(net, reader, holder):
+            if _needs(net, reader, holder):
                 return reader, f"the backward pass of {call_text(net, reader)} needs the old value"
     return None
 
@@ -159,13 +179,13 @@ def _is_alternative(reader: Node, node: Node) -> bool:
 
 
 def _needs(net: Net, reader: Node, holder: Node) -> bool:
-    """Whether gradients flow through a reader at all: a product of two values, or a learned layer."""
+    """Whether backward needs what a reader has read: a product of two values, a learned layer, a curve."""
     if reader.kind is Kind.AFFINE:
-        return reader.layer is not None and holder.kind is not Kind.SOURCE
-    others = [n for n in net.inputs(reader) if n.id != holder.id]
-    if reader.op in ("mul", "div", "matmul"):
+        return reader.layer is not None and holder.op not in ("parameter", "constant", "buffer")
+    if reader.op in PRODUCTS:
+        others = [n for n in net.inputs(reader) if n.id != holder.id]
         return any(n.kind not in (Kind.SOURCE, Kind.UNKNOWN, Kind.JOIN) for n in others)
-    return reader.op in ("pow", "log", "sin", "abs", "silu", "gelu")
+    return reader.op in NEEDS_INPUT and holder.kind is not Kind.SOURCE
 
 
 def _finding(net: Net, node: Node, victim: Node, why: str) -> Finding:
