@@ -46,8 +46,9 @@ class Checker:
         return Checked(LintResult(), (checked.message,)) if isinstance(checked, Crash) else checked
 
     def _check(self, document: Document) -> Checked:
+        documents = with_imports(document, self.read) if document.relevant else (document,)
         try:
-            result = self.lint(with_imports(document, self.read), self.settings(), document.path)
+            result = self.lint(documents, self.settings(), document.path)
         except UsageProblem as problem:
             return Checked(LintResult(), (str(problem),))
         crashes = (f"internal error of relucheck: {crash.message}" for crash in result.crashes)
