@@ -137,7 +137,7 @@ def _victim(net: Net, node: Node) -> tuple[Node, str] | None:
                 continue
             if reader.id > node.id:
                 return reader, f"{call_text(net, reader)} reads it afterwards"
-            if _needs(net, reader, holder):
+            if holder.op != "index" and _needs(net, reader, holder):  # parts may be written back one by one
                 return reader, f"the backward pass of {call_text(net, reader)} needs the old value"
     return None
 
