@@ -140,7 +140,7 @@ def parameters() -> Iterator[object]:
         yield pytest.param(case, id=case.name, marks=marks)
 
 
-@pytest.mark.parametrize("case", parameters())
+@pytest.mark.parametrize("case", list(parameters()))
 def test_the_findings_are_the_marked_ones(case: Case) -> None:
     findings = findings_in(case)
     wrong = mismatch(case, findings)

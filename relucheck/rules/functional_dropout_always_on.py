@@ -101,8 +101,8 @@ def check(net: Net) -> Iterator[Finding]:
 def _always_on(node: Node) -> bool:
     if not node.in_forward or "training" in node.explicit or node.args.get("p") == 0:
         return False
-    if node.args.get("mode_tested") is True:  # inside `if self.training:`
-        return False
+    if node.args.get("mode_tested") is True or node.args.get("may_be_off") is True:
+        return False  # inside `if self.training:`, or with `p if self.training else 0`
     return node.spelling.startswith(("dropout", "feature")) and not _MEANT.search(node.scope)
 
 

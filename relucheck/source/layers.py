@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from relucheck.net import Arg
+from relucheck.net import UNKNOWN, Arg
 from relucheck.ops import MODULES, OPS, OPTIMISER_PARAMS, OPTIMISERS, Kind, Spelling, spell
 from relucheck.source.binding import Arguments, Bound, bind, from_arg
 from relucheck.source.drafts import InitDraft, LayerDraft, NodeDraft, OptimiserDraft
@@ -218,6 +218,18 @@ def record_init(m: Machine, target: ParamOf, function: str, bound: Bound) -> Non
     args = bound.args(frozenset({"tensor"}))
     m.tape.inits.append(
         InitDraft(target.layer, target.name, function, args, frozenset(bound.explicit), m.here(), m.maybe > 0)
+    )
+
+
+def replace_param(m: Machine, param: ParamOf, value: Value) -> None:
+    """``layer.bias.data = value`` or ``layer.bias = value``: what was there before counts no more."""
+    number = value.node.args.get("value", UNKNOWN) if isinstance(value, Tensor) else UNKNOWN
+    known = isinstance(number, int | float) and not isinstance(number, bool)
+    args: dict[str, Arg] = {"val": number} if known else {}
+    function = "constant_" if known else "assigned"
+    span = value.node.span if isinstance(value, Tensor) else None
+    m.tape.inits.append(
+        InitDraft(param.layer, param.name, function, args, frozenset(args), span, m.maybe > 0)
     )
 
 

@@ -6,7 +6,7 @@ import ast
 
 from relucheck.net import Attribute
 from relucheck.source.binding import NO_ARGUMENTS, Arguments
-from relucheck.source.layers import CONTAINERS, layer_attribute, layer_class, layers_in
+from relucheck.source.layers import CONTAINERS, layer_attribute, layer_class, layers_in, replace_param
 from relucheck.source.machine import Machine
 from relucheck.source.values import (
     UNK,
@@ -21,6 +21,7 @@ from relucheck.source.values import (
     Mapping,
     Native,
     OneOf,
+    ParamOf,
     Plain,
     Seq,
     Super,
@@ -192,16 +193,24 @@ def _fill_row(m: Machine, instance: Instance, arguments: Arguments) -> None:
 
 
 def _note_repeated(m: Machine, values: tuple[Value, ...]) -> None:
-    """Note that one layer with weights stands several times in a container."""
+    """Note that a layer with weights, or a unit of several layers, stands several times in a container."""
     row = values[0].items if len(values) == 1 and isinstance(values[0], Seq) else values
-    first = row[0] if row else None
-    if len(row) < 2 or first is None or not all(same(v, first) for v in row) or not has_weights(first):
+    first = next((v for v in _unit_of(row) if has_weights(v)), None)
+    if first is None:
         return
     place = m.here()
     if m.place is not None and place is not None:
         scope = m.place[0]
         name = first.layer.spelling if isinstance(first, LayerVal) else getattr(first, "class_name", "")
         m.repeated.setdefault(id(scope), []).append(Attribute("", "", place, name))
+
+
+def _unit_of(row: tuple[Value, ...]) -> tuple[Value, ...]:
+    """The shortest run of elements that a row repeats; nothing where it repeats none."""
+    for width in range(1, len(row) // 2 + 1):
+        if len(row) % width == 0 and all(same(v, row[i % width]) for i, v in enumerate(row)):
+            return row[:width]
+    return ()
 
 
 def _name_all(m: Machine, items: dict[Plain, Value] | dict[str, Value]) -> None:
@@ -376,8 +385,12 @@ def set_attribute(m: Machine, target: Value, name: str, value: Value, at: ast.AS
         _own(target, value)
     elif isinstance(target, Class):
         m.heap.store(target.attrs, name, value)
-    elif isinstance(target, LayerVal) and name == "weight":
-        target.layer.args["tied_weight"] = True
+    elif isinstance(target, LayerVal) and name in ("weight", "bias"):
+        if name == "weight":
+            target.layer.args["tied_weight"] = True
+        replace_param(m, ParamOf(target.layer, name), value)
+    elif isinstance(target, ParamOf) and name == "data":
+        replace_param(m, target, value)
 
 
 def put_in_order(m: Machine, target: Instance, name: str, value: Value) -> None:

@@ -18,8 +18,11 @@ from relucheck.source.machine import Machine, to_arg
 from relucheck.source.shapes import broadcast
 from relucheck.source.values import (
     UNK,
+    Class,
     Const,
+    External,
     Instance,
+    Item,
     LayerVal,
     Mapping,
     Num,
@@ -67,6 +70,8 @@ def binary(m: Machine, op: type[ast.operator], left: Value, right: Value, inplac
         return tensor_binary(m, NODE_OPS.get(op, "elementwise"), left, right, inplace)
     if isinstance(left, Const) and isinstance(right, Const):
         return _constants(op, left.value, right.value)
+    if isinstance(left, Item) or isinstance(right, Item):
+        return left if isinstance(left, Item) else right
     if isinstance(left, Seq) or isinstance(right, Seq):
         return _sequences(op, left, right)
     if isinstance(left, Mapping) and isinstance(right, Mapping) and op is ast.BitOr:
@@ -293,6 +298,8 @@ def unary(m: Machine, op: type[ast.unaryop], value: Value) -> Value:
         name = "neg" if op is ast.USub else "elementwise"
         node = tensor.node
         return m.node(name, node, shape=node.shape, batch_first=node.batch_first)
+    if isinstance(value, Item):
+        return value
     if isinstance(value, Const) and isinstance(value.value, int | float):
         if op is ast.USub:
             return Const(-value.value)
@@ -349,7 +356,22 @@ def _compare_known(op: type[ast.cmpop], left: Value, right: Value) -> Value:
         return Const(op is ast.NotEq)
     if op in (ast.Eq, ast.NotEq) and isinstance(left, Num) and left == right:
         return Const(op is ast.Eq)
+    if op in (ast.Eq, ast.NotEq) and (answer := _is_same_class(left, right)) is not None:
+        return Const(answer is (op is ast.Eq))
     return UNK
+
+
+def _is_same_class(left: Value, right: Value) -> bool | None:
+    """Whether two classes are one: ``type(m) == nn.Linear``; None where one is not known as a class."""
+    if not (_is_class(left) and _is_class(right)):
+        return None
+    return left is right or (isinstance(left, External) and left == right)
+
+
+def _is_class(value: Value) -> bool:
+    last = value.name.rpartition(".")[2] if isinstance(value, External) else ""
+    in_torch = isinstance(value, External) and value.name.startswith("torch.nn.") and last[:1].isupper()
+    return in_torch or isinstance(value, Class)
 
 
 def _all_plain(items: tuple[Any, ...]) -> bool:
@@ -397,7 +419,7 @@ def _is_same_object(left: Value, right: Value) -> bool | None:
         return None
     if isinstance(right, Const) or isinstance(left, Const):
         return False
-    return True if left is right or left == right else None
+    return True if left is right or left == right else _is_same_class(left, right)
 
 
 def _membership(op: type[ast.cmpop], left: Value, right: Value) -> Value:
@@ -420,4 +442,5 @@ def _among(left: Value, row: Seq) -> bool | None:
     if any(same(left, item) for item in row.items):
         return True
     plain = isinstance(left, Const) and all(isinstance(item, Const) for item in row.items)
-    return False if plain and row.exact else None
+    other = all(_is_same_class(left, item) is False for item in row.items)
+    return False if (plain or other) and row.exact else None

@@ -17,6 +17,7 @@ from relucheck.source.values import (
     Const,
     Item,
     Num,
+    OneOf,
     Seq,
     ShapeOf,
     Tensor,
@@ -69,6 +70,8 @@ def apply(m: Machine, op: str, source: Value, bound: Bound, name: str) -> Value:
     args = bound.args(INPUT)
     if "training" in bound.explicit:
         args["training_flag"] = args["training"] if isinstance(args["training"], bool) else UNKNOWN
+    if _may_be_zero(bound.values.get("p", UNK)):
+        args["may_be_off"] = True
     if op == "threshold" and args.get("threshold") == 0 and args.get("value") == 0:
         op = "relu"
     shape, batch = shape_after(op, node, args)
@@ -83,6 +86,11 @@ def apply(m: Machine, op: str, source: Value, bound: Bound, name: str) -> Value:
         shape=shape,
         batch_first=batch,
     )
+
+
+def _may_be_zero(value: Value) -> bool:
+    """Whether zero is one of the values that a number may have: ``p if self.training else 0.0``."""
+    return isinstance(value, OneOf) and any(_is_zero(choice) for choice in value.values)
 
 
 def _weights(m: Machine, bound: Bound) -> tuple[NodeDraft, ...]:
