@@ -99,7 +99,7 @@ import re
 from collections.abc import Iterator
 
 from relucheck.finding import Drop, Finding, Fix, Related, Rule, Safety, Severity
-from relucheck.net import Net, Node, Output
+from relucheck.net import Net, Node, Output, smaller
 from relucheck.ops import Domain, Kind
 from relucheck.rules._walk import (
     all_are,
@@ -115,6 +115,8 @@ from relucheck.rules._walk import (
     place,
     returned_at,
     subjects,
+    width_in,
+    width_out,
 )
 from relucheck.span import Span
 
@@ -264,11 +266,12 @@ def _only_looks(node: Node) -> bool:
 
 
 def _has_hidden_layer(net: Net, node: Node) -> bool:
-    """Whether the final Linear follows an activation: one layer alone is a block, not a network."""
+    """Whether the final Linear follows an activation and does not widen: else it is a block, or its features."""
     last = input_origins(net, node)
-    return any(
-        n.kind is Kind.ACTIVATION or n.kind is Kind.DROPOUT for f in last for n in input_origins(net, f)
+    follows = any(
+        n.kind in (Kind.ACTIVATION, Kind.DROPOUT) for final in last for n in input_origins(net, final)
     )
+    return follows and not any(smaller(width_out(net, n), width_in(net, n)) is False for n in last)
 
 
 # -- the finding --------------------------------------------------------------------------------
