@@ -174,6 +174,12 @@ def depends_on_data(net: Net, node: Node) -> bool:
     return len(seen) >= MAX_STEPS
 
 
+def asked_for(node: Node) -> tuple[str, ...]:
+    """The names in the tests that a node stands under: ``if self.training:``."""
+    under = node.args.get("under", ())
+    return tuple(name for name in under if isinstance(name, str)) if isinstance(under, tuple) else ()
+
+
 def losses(net: Net) -> Iterator[Node]:
     """The loss nodes of a net."""
     return net.of_kind(Kind.LOSS)

@@ -79,6 +79,7 @@ from collections.abc import Iterator
 from relucheck.finding import Finding, Fix, Rule, Safety, SetArg, Severity
 from relucheck.net import Net, Node
 from relucheck.ops import Kind
+from relucheck.rules._walk import asked_for
 
 RULE = Rule("RLU505", "functional-dropout-always-on", Severity.ERROR, Net)
 
@@ -101,7 +102,7 @@ def check(net: Net) -> Iterator[Finding]:
 def _always_on(node: Node) -> bool:
     if not node.in_forward or "training" in node.explicit or node.args.get("p") == 0:
         return False
-    if node.args.get("mode_tested") is True or node.args.get("may_be_off") is True:
+    if "training" in asked_for(node) or node.args.get("may_be_off") is True:
         return False  # inside `if self.training:`, or with `p if self.training else 0`
     return node.spelling.startswith(("dropout", "feature")) and not _MEANT.search(node.scope)
 

@@ -103,6 +103,7 @@ from relucheck.net import Net, Node, Output, smaller
 from relucheck.ops import Domain, Kind
 from relucheck.rules._walk import (
     all_are,
+    asked_for,
     at_loss,
     call_text,
     evidence,
@@ -156,6 +157,10 @@ _LAST_PARTS = frozenset(
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 
+# An option by such a name says that the targets are not negative.
+_NON_NEGATIVE = re.compile(r"non_?neg|positive|rectif", re.IGNORECASE)
+
+
 def check(net: Net) -> Iterator[Finding]:
     """Report rectified predictions: first those that a loss receives, then those that a root network returns."""
     judged: set[Span | None] = set()
@@ -182,6 +187,7 @@ def _is_prediction(net: Net, loss: Node, sources: tuple[Node, ...]) -> bool:
 def _rectifies_layer(net: Net, node: Node, kinds: tuple[Kind, ...]) -> bool:
     return (
         node.one_sided
+        and not any(_NON_NEGATIVE.search(name) for name in asked_for(node))
         and all_are(input_origins(net, node), lambda n: n.kind in kinds)
         and not _goes_on(net, node)
     )

@@ -299,8 +299,14 @@ def _compare(m: Machine, node: ast.Compare, frame: Frame) -> Value:
 
 def _ifexp(m: Machine, node: ast.IfExp, frame: Frame) -> Value:
     answer = truth(m.evaluate(m, node.test, frame))
-    if answer is not None:
-        return m.evaluate(m, node.body if answer else node.orelse, frame)
+    with m.under(node.test):
+        if answer is not None:
+            return m.evaluate(m, node.body if answer else node.orelse, frame)
+        return _either(m, node, frame)
+
+
+def _either(m: Machine, node: ast.IfExp, frame: Frame) -> Value:
+    """Both sides of a conditional expression whose test is not known, joined."""
     results: list[Value] = []
 
     def attempt(expression: ast.expr) -> str:

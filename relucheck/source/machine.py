@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from relucheck.net import UNKNOWN, Arg, Attribute, Shape, Symbol
 from relucheck.source.drafts import LayerDraft, NodeDraft, Tape
 from relucheck.source.heap import MISSING, Change, Heap
+from relucheck.source.syntax import walk
 from relucheck.source.values import (
     NONE,
     UNK,
@@ -81,7 +82,7 @@ class Machine:
         self.max_nodes = MAX_NODES
         self.depth = 0
         self.maybe = 0
-        self.mode_tests = 0
+        self.tests: list[frozenset[str]] = []
         self.guessing = 0
         self.sites: list[Span] = []
         self.scope_path: list[str] = []
@@ -170,8 +171,8 @@ class Machine:
         if self.container_span is not None:
             args = {**args, "in_container": True}
             span = self.container_span
-        if self.mode_tests:
-            args = {**args, "mode_tested": True}
+        if self.tests:
+            args = {**args, "under": tuple(sorted({name for names in self.tests for name in names}))}
         draft = NodeDraft(
             op,
             inputs,
@@ -261,6 +262,15 @@ class Machine:
     def redirect(self, old: Tensor, new: Tensor) -> None:
         """From now on, whoever holds ``old`` reads ``new``."""
         self.heap.store(self.redirects, old.node, new)
+
+    @contextmanager
+    def under(self, test: ast.expr) -> Iterator[None]:
+        """Note the names that a test asks for, around what it decides about."""
+        self.tests.append(names_in(test))
+        try:
+            yield
+        finally:
+            self.tests.pop()
 
     # -- branches -------------------------------------------------------------------------------
 
@@ -371,6 +381,12 @@ class Machine:
             self.heap.put(target, name, new)
             if name == "items":
                 self.heap.store(target, "exact", False)
+
+
+def names_in(expression: ast.expr) -> frozenset[str]:
+    """The plain names and attributes that an expression mentions."""
+    words = (getattr(n, "attr", getattr(n, "id", None)) for n in walk(expression))
+    return frozenset(word for word in words if isinstance(word, str))
 
 
 def _mixed(flows: set[str]) -> str:

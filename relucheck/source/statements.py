@@ -109,16 +109,14 @@ def _return(m: Machine, node: ast.Return, frame: Frame) -> str:
 
 def _if(m: Machine, node: ast.If, frame: Frame) -> str:
     answer = truth(m.evaluate(m, node.test, frame))
-    if answer is not None:
-        return execute(m, node.body if answer else node.orelse, frame)
-    outer, m.place = m.place, (frame.scope, node.test)
-    asks = any(isinstance(n, ast.Attribute) and n.attr == "training" for n in walk(node.test))
-    m.mode_tests += asks
-    try:
-        return m.branch([lambda: execute(m, node.body, frame), lambda: execute(m, node.orelse, frame)])
-    finally:
-        m.mode_tests -= asks
-        m.place = outer
+    with m.under(node.test):
+        if answer is not None:
+            return execute(m, node.body if answer else node.orelse, frame)
+        outer, m.place = m.place, (frame.scope, node.test)
+        try:
+            return m.branch([lambda: execute(m, node.body, frame), lambda: execute(m, node.orelse, frame)])
+        finally:
+            m.place = outer
 
 
 # -- loops --------------------------------------------------------------------------------------
