@@ -171,8 +171,7 @@ class Machine:
         if self.container_span is not None:
             args = {**args, "in_container": True}
             span = self.container_span
-        if self.tests:
-            args = {**args, "under": tuple(sorted({name for names in self.tests for name in names}))}
+        args = self._tested(args, layer)
         draft = NodeDraft(
             op,
             inputs,
@@ -195,6 +194,14 @@ class Machine:
         self.tape.nodes.append(draft)
         return Tensor(draft)
 
+    def _tested(self, args: dict[str, Arg], layer: LayerDraft | None = None) -> dict[str, Arg]:
+        """Arguments with the names in the tests that decide whether this, or the layer it applies, is there."""
+        made_under = layer.args.get("under") if layer is not None else None
+        names = {name for test in self.tests for name in test}
+        if isinstance(made_under, tuple):
+            names |= {name for name in made_under if isinstance(name, str)}
+        return {**args, "under": tuple(sorted(names))} if names else args
+
     def _is_discarded(self) -> bool:
         return (
             self.discarding is not None
@@ -210,7 +217,7 @@ class Machine:
         draft = LayerDraft(
             op,
             spelling,
-            args,
+            self._tested(args),
             explicit,
             made=self.here(),
             callers=tuple(self.sites),

@@ -215,12 +215,21 @@ def run_class(m: Machine, cls: Class) -> None:
     forward = cls.find("forward")
     if isinstance(forward, Function) and module and id(forward.node) not in m.covered:
         todo = [forward, *(f for f in todo if f is not forward)]
-    if not todo or not (module or any(is_interesting(f.node, cls.scope) for f in todo)):
+    if not todo or not (module or any(_may_train(cls, f) for f in todo)):
         return
     made: list[Value] = []
     attempt(m, CLASS_STEPS, lambda: made.append(make(m, cls)))
     if made and isinstance(made[0], Instance):
         run_methods(m, cls, made[0], todo)
+
+
+def _may_train(cls: Class, method: Function) -> bool:
+    """Whether a method uses torch, or is called like one that uses the network that ``__init__`` makes."""
+    if is_interesting(method.node, cls.scope):
+        return True
+    init = cls.find("__init__")
+    makes = isinstance(init, Function) and is_interesting(init.node, init.scope)
+    return makes and _TRAINS.search(method.name) is not None
 
 
 def make(m: Machine, cls: Class) -> Value:
