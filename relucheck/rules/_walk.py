@@ -24,6 +24,11 @@ def is_dropout(node: Node) -> bool:
     return node.kind is Kind.DROPOUT
 
 
+def is_bound(node: Node) -> bool:
+    """Whether a node keeps probabilities away from 0 and 1, or drops some: they are probabilities still."""
+    return node.op == "clip" or is_dropout(node)
+
+
 def origins(net: Net, node: Node, through: Test | None = None) -> tuple[Node, ...]:
     """The nodes that compute what a value may be: through reshapes, and through all sides of a branch.
 

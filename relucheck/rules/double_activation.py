@@ -75,7 +75,9 @@ RULE = Rule("RLU202", "double-activation", Severity.WARNING, Net, yields_to=("RL
 BETWEEN = frozenset(
     {"identity", "cast", "view", "flatten", "squeeze", "unsqueeze", "dropout", "feature_dropout"}
 )
-POOLS = frozenset({"max_pool", "avg_pool", "global_avg_pool"})  # of what is not negative, not negative either
+POOLS = frozenset(
+    {"max_pool", "avg_pool", "global_avg_pool", "mean"}
+)  # of what is not negative, not negative either
 SQUASHES = frozenset({"sigmoid", "tanh"})
 TWICE = frozenset({"softmax", "log_softmax"})
 HIDDEN = frozenset(

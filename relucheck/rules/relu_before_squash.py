@@ -114,8 +114,14 @@ def check(net: Net) -> Iterator[Finding]:
         if node.op not in EFFECTS:
             continue
         sources = input_origins(net, node, is_dropout)
-        if all_are(sources, lambda n: n.one_sided) and all(depends_on_data(net, n) for n in sources):
+        if all_are(sources, lambda n: n.one_sided) and not any(_is_graph(net, node, n) for n in sources):
             yield from (_finding(net, node, source) for source in sources)
+
+
+def _is_graph(net: Net, squash: Node, source: Node) -> bool:
+    """Whether the weights of a graph are made: of parameters alone, or as products of its nodes."""
+    products = squash.op == "softmax" and net.inputs(source)[0].op == "matmul"
+    return products or not depends_on_data(net, source)
 
 
 def _finding(net: Net, squash: Node, source: Node) -> Finding:

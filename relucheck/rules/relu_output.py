@@ -178,7 +178,7 @@ def check(net: Net) -> Iterator[Finding]:
 
 def _is_prediction(net: Net, loss: Node, sources: tuple[Node, ...]) -> bool:
     if loss.info.domain in SCORES:
-        return all_are(sources, lambda n: _rectifies_layer(net, n, (Kind.AFFINE, Kind.NORM)))
+        return all_are(sources, lambda n: _rectifies_layer(net, n, (Kind.AFFINE, Kind.NORM, Kind.ARITHMETIC)))
     if loss.op not in REGRESSION or not all_are(sources, lambda n: _rectifies_linear(net, n)):
         return False
     return not _has_rectified_target(net, loss)

@@ -84,6 +84,7 @@ from relucheck.rules._walk import (
     call_text,
     evidence,
     expectation,
+    is_bound,
     losses,
     origins,
     place,
@@ -101,7 +102,7 @@ def check(net: Net) -> Iterator[Finding]:
     """Report every squash whose result cross-entropy receives."""
     for loss in losses(net):
         if loss.op == "cross_entropy":
-            sources = origins(net, net.inputs(loss)[0])
+            sources = origins(net, net.inputs(loss)[0], is_bound)
             if all_are(sources, lambda node: node.op in SQUASHES):
                 yield from (_finding(net, loss, source) for source in sources)
 
