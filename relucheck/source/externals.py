@@ -59,6 +59,8 @@ def call_external(m: Machine, name: str, arguments: Arguments) -> Value:
         return _math(name[5:], arguments)
     if is_optimiser(name):
         return make_optimiser(m, last, arguments)
+    if last.endswith("Output") and arguments.kwargs and not arguments.args:
+        return _simple_namespace(m, arguments)  # transformers' SequenceClassifierOutput(loss=..., logits=...)
     if "sched" in name.lower() or "lr_" in name:
         for value in arguments.values():
             schedule(value)

@@ -6,7 +6,7 @@ from relucheck.ops import Kind
 from relucheck.source.binding import Arguments
 from relucheck.source.drafts import LayerDraft
 from relucheck.source.machine import Machine
-from relucheck.source.objects import modules_of
+from relucheck.source.objects import as_tuple, modules_of
 from relucheck.source.tensors import index as tensor_index
 from relucheck.source.tensors import part, size_of
 from relucheck.source.values import (
@@ -38,6 +38,7 @@ MAX_RANGE = 64
 
 def iterate(m: Machine, value: Value) -> tuple[tuple[Value, ...], bool]:
     """The items of an iterable, and whether they are all of them."""
+    value = as_tuple(value)
     if isinstance(value, Seq):
         return value.items, value.exact
     if isinstance(value, Mapping):
@@ -78,6 +79,7 @@ def _unknown(m: Machine, value: Value) -> tuple[Value, ...]:
 
 def unpack(m: Machine, value: Value, count: int, starred: int | None = None) -> list[Value]:
     """The values of ``a, b = value``; a starred target gets a list."""
+    value = as_tuple(value)
     if isinstance(value, OneOf):
         return _unpack_one_of(m, value, count, starred)
     if isinstance(value, Instance) and value.container:
@@ -108,6 +110,7 @@ def _spread(items: tuple[Value, ...], count: int, starred: int | None) -> list[V
 
 def get_item(m: Machine, value: Value, key: Value) -> Value:
     """``value[key]``."""
+    value = as_tuple(value)
     if isinstance(value, OneOf):
         return m.join([get_item(m, choice, key) for choice in value.values if choice != NONE] or [UNK])
     if isinstance(value, Tensor):

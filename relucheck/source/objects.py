@@ -112,7 +112,7 @@ def instantiate(m: Machine, cls: Class, arguments: Arguments) -> Value:
         fill_container(m, instance, arguments)
     elif "_table" in instance.attrs:
         fill_table(m, instance, arguments)
-    elif is_dataclass(cls):
+    elif is_dataclass(cls) or is_named_tuple(cls):
         fill_fields(m, instance, cls, arguments)
     else:
         _torch_base(m, instance, arguments)
@@ -125,9 +125,19 @@ def fill_table(m: Machine, instance: Instance, arguments: Arguments) -> None:
 
 
 def _is_function_class(cls: Class) -> bool:
-    return any(
-        "autograd" in name or name.rpartition(".")[2] in ("Enum", "NamedTuple") for name in cls.outside()
-    )
+    return any("autograd" in name or name.rpartition(".")[2] == "Enum" for name in cls.outside())
+
+
+def is_named_tuple(cls: Class) -> bool:
+    """Whether a class is a tuple whose items have the names of its annotations."""
+    return any(name.rpartition(".")[2] == "NamedTuple" for name in cls.outside())
+
+
+def as_tuple(value: Value) -> Value:
+    """A named tuple as the tuple of its items; any other value as it is."""
+    if isinstance(value, Instance) and value.cls is not None and is_named_tuple(value.cls):
+        return seq(value.attrs.values(), "tuple")
+    return value
 
 
 def is_dataclass(cls: Class) -> bool:
