@@ -98,22 +98,42 @@ def torchvision_models() -> list[Model]:
     ]
 
 
-def timm_models(limit: int) -> list[Model]:
-    """The smallest architecture of each of timm's model files, by parameter count."""
+SMALL = (
+    "atto",
+    "femto",
+    "pico",
+    "nano",
+    "tiny",
+    "mini",
+    "xxs",
+    "_xs",
+    "small",
+    "lite",
+    "_s",
+    "_m0",
+    "18",
+    "_b0",
+    "0",
+)
+
+
+def timm_models(limit: int, each: int = 2) -> list[Model]:
+    """``each`` architectures of every model file of timm, small ones first as far as names tell."""
     load_torchvision()  # timm imports it
     timm = importlib.import_module("timm")
     chosen: list[Model] = []
     for module in timm.list_modules():
-        names = timm.list_models(module=module)
-        if names:
-            name = min(names, key=lambda n: (len(n), n))
-            size = (
-                timm.get_pretrained_cfg(name).input_size if timm.get_pretrained_cfg(name) else (3, 224, 224)
-            )
-            chosen.append(
-                Model("timm", name, f"from timm.models.{module} import {name}", f"{name}()", (2, *size))
-            )
+        names = sorted(timm.list_models(module=module), key=lambda n: (_size_by_name(n), len(n), n))
+        for name in names[:each]:
+            config = timm.get_pretrained_cfg(name)
+            size = config.input_size if config else (3, 224, 224)
+            imports = f"from timm.models.{module} import {name}"
+            chosen.append(Model("timm", name, imports, f"{name}()", (2, *size)))
     return chosen[:limit]
+
+
+def _size_by_name(name: str) -> int:
+    return next((i for i, word in enumerate(SMALL) if word in name), len(SMALL))
 
 
 TRANSFORMERS = {
