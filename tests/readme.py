@@ -26,7 +26,7 @@ PROGRAMS = {
 ELISION = "..."
 TABLE = re.compile(r"(<!-- rules -->\n).*?(<!-- end of rules -->)", re.DOTALL)
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_MEASURED = re.compile(r"\d\.\de[+-]\d\d")
+_MEASURED = re.compile(r"\d\.\de[+-]\d\d|(?<= in )\d+\.\d+s$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def run(command, folder):
 
 
 def unmeasured(text):
-    """The text without the digits of measured figures, which differ a little between processors."""
+    """The text without the digits of measured figures, which differ a little between processors and runs."""
     return _MEASURED.sub("#.#e±##", text)
 
 
