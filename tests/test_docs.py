@@ -48,6 +48,7 @@ def test_commands_print_what_is_shown(name):
     assert blocks
     for block, output in zip(blocks, printed(text), strict=True):
         assert readme.agrees(block.output, output), f"{REFRESH}\n$ {block.command}\n{output}"
+        assert not block.command.startswith("pytest") or "1 passed in" in output, output
 
 
 def test_the_settings_that_are_shown_are_valid(tmp_path):
