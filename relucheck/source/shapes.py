@@ -96,6 +96,8 @@ def _flatten(shape: Shape | None, batch: bool, args: Mapping[str, Arg]) -> tuple
     if shape is None:
         # flatten(1) keeps axis 0 apart: that is how a batch is flattened
         return ((UNKNOWN, UNKNOWN), True) if (start, end) == (1, -1) else (None, batch and start > 0)
+    if not shape:
+        return (1,), False  # a scalar becomes one element
     rank = len(shape)
     start, end = start % rank, end % rank
     if start >= end:

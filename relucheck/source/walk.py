@@ -29,9 +29,11 @@ def discover(paths: Iterable[str], configuration: Configuration) -> Discovery:
     found: list[str] = []
     for path in dict.fromkeys(paths):
         if os.path.isdir(path):
-            inside = sorted(_Walk(path, configuration).files())
+            walk = _Walk(path, configuration)
+            inside = sorted(walk.files())
             found += inside
-            if not inside:
+            problems += walk.problems
+            if not inside and not walk.problems:
                 problems.append(Problem(path, "holds no Python file or notebook to read", fatal=False))
         elif os.path.lexists(path):
             found.append(path)
@@ -54,6 +56,7 @@ class _Walk:
     def __init__(self, top: str, configuration: Configuration) -> None:
         self.top = top
         self.configuration = configuration
+        self.problems: list[Problem] = []
 
     def files(self) -> Iterator[str]:
         """The files to read under the top folder."""
@@ -63,7 +66,7 @@ class _Walk:
         settings = self.configuration.at(folder)
         if settings.respect_gitignore:
             ignores += _ignore_file(folder)
-        for entry in _entries(folder):
+        for entry in self._entries(folder):
             is_folder = entry.is_dir(follow_symlinks=False)
             if not is_folder and not entry.name.endswith(_SUFFIXES):
                 continue
@@ -71,8 +74,30 @@ class _Walk:
                 continue
             if is_folder:
                 yield from self._in(entry.path, ignores)
-            elif entry.is_file():
+            elif self._is_file(entry):
                 yield entry.path
+
+    def _entries(self, folder: str) -> list[os.DirEntry[str]]:
+        """What is in a folder; one that cannot be listed is a problem, since its files go unread."""
+        try:
+            with os.scandir(folder) as entries:
+                return list(entries)
+        except OSError as error:
+            self.problems.append(Problem(folder, f"cannot be listed ({error.strerror or error})"))
+            return []
+
+    def _is_file(self, entry: os.DirEntry[str]) -> bool:
+        """Whether an entry is a file; links to nothing are said, and cost nothing."""
+        try:
+            if entry.is_file():
+                return True
+            if os.path.exists(entry.path):
+                return False
+            reason = "is a link to nothing"
+        except OSError as error:  # a circle of links
+            reason = f"cannot be followed ({error.strerror or error})"
+        self.problems.append(Problem(entry.path, f"{reason} and is left out", fatal=False))
+        return False
 
     @cached_property
     def _outer_ignores(self) -> tuple[_Ignore, ...]:
@@ -86,14 +111,6 @@ class _Walk:
             above.append(parent)
             folder = parent
         return tuple(ignore for parent in reversed(above) for ignore in _ignore_file(parent))
-
-
-def _entries(folder: str) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return list(entries)
-    except PermissionError:
-        return []  # as every linter: what cannot be listed is not there
 
 
 def _excluded(entry: os.DirEntry[str], settings: Settings) -> bool:
