@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -62,6 +63,7 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """The console script: runs the command line and exits with its status."""
+    _open_missing_streams()
     for stream in (sys.stdout, sys.stderr):
         _forgiving(stream)
     outcome = guarded(_status, "", "relucheck failed")
@@ -91,7 +93,24 @@ def _status() -> int:
     except BrokenPipeError:
         silence_stdout()
         return OK
+    except OSError as error:
+        if error.errno not in _FULL or error.filename is not None:
+            raise
+        silence_stdout()
+        click.echo(f"error: standard output cannot be written ({error.strerror})", err=True)
+        return BROKEN
     return status if isinstance(status, int) else OK
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+"""What a full or broken disk behind standard output says."""
+
+
+def _open_missing_streams() -> None:
+    """Stand-ins for standard streams that the caller has closed (``>&-``): Python leaves None there."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - for the whole run
 
 
 def silence_stdout() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeGuard, cast
+from typing import TYPE_CHECKING, Any, TypeGuard, cast
 
 from relucheck.source.files import Document
 from relucheck.source.parse import could_overflow
@@ -99,19 +99,16 @@ class Tree:
 def tree_of(document: Document) -> Tree:
     """The tree of a document; CannotEdit where libcst does not take it."""
     import libcst as cst
-    from libcst.metadata import MetadataWrapper, ParentNodeProvider, PositionProvider
+    from libcst.metadata import ParentNodeProvider, PositionProvider
 
     if could_overflow(document.text):
-        raise CannotEdit("the file is nested too deeply to be edited")
+        raise CannotEdit(_TOO_DEEP)
     try:
-        module = cst.parse_module(document.text)
-    except (cst.ParserSyntaxError, RecursionError):
+        module, found = _parsed(document.text)
+    except RecursionError:  # libcst walks a tree with its own recursion, of which an elif is a level too
+        raise CannotEdit(_TOO_DEEP) from None
+    except cst.ParserSyntaxError:
         raise CannotEdit("libcst, which makes the edits, does not know this file's syntax") from None
-    if module.code != document.text:
-        raise CannotEdit("libcst, which makes the edits, does not keep this file as it is")
-    found = MetadataWrapper(module, unsafe_skip_copy=True).resolve_many(
-        [PositionProvider, ParentNodeProvider]
-    )
     positions = cast("Mapping[cst.CSTNode, CodeRange]", found[PositionProvider])
     parents = cast("Mapping[cst.CSTNode, cst.CSTNode]", found[ParentNodeProvider])
     rows = Rows.of(document.lines)
@@ -124,6 +121,21 @@ def tree_of(document: Document) -> Tree:
 
     expressions = {ranges(node): node for node in positions if isinstance(node, cst.BaseExpression)}
     return Tree(document, rows, module, ranges, parents, expressions)
+
+
+_TOO_DEEP = "the file is nested too deeply to be edited"
+
+
+def _parsed(text: str) -> tuple[cst.Module, Mapping[Any, Any]]:
+    """The tree of a text with its positions and parents."""
+    import libcst as cst
+    from libcst.metadata import MetadataWrapper, ParentNodeProvider, PositionProvider
+
+    module = cst.parse_module(text)
+    if module.code != text:
+        raise CannotEdit("libcst, which makes the edits, does not keep this file as it is")
+    wrapper = MetadataWrapper(module, unsafe_skip_copy=True)
+    return module, wrapper.resolve_many([PositionProvider, ParentNodeProvider])
 
 
 def dotted(node: cst.BaseExpression) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import io
 import os
 import re
@@ -117,10 +116,10 @@ def from_bytes(path: str, content: bytes) -> Document | Problem:
     notebook = path.lower().endswith(".ipynb")
     try:
         encoding = "utf-8-sig" if notebook else _encoding(content)
-        text = codecs.decode(content, encoding)
+        text = content.decode(encoding)
     except UnicodeDecodeError as error:
         return Problem(path, f"is not {error.encoding}: {_where(content, error)}; {_ENCODING_HELP}")
-    except (SyntaxError, LookupError) as error:
+    except (SyntaxError, LookupError, UnicodeError) as error:
         return Problem(path, f"cannot be decoded: {error}; {_ENCODING_HELP}")
     if "\0" in text:
         return Problem(path, f"holds a NUL character in line {_row_of_nul(text)}; it is not Python text")

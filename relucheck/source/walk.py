@@ -83,7 +83,8 @@ class _Walk:
             with os.scandir(folder) as entries:
                 return list(entries)
         except OSError as error:
-            self.problems.append(Problem(folder, f"cannot be listed ({error.strerror or error})"))
+            reason = f"cannot be listed ({error.strerror or error})"
+            self.problems.append(Problem(os.path.normpath(folder), reason))
             return []
 
     def _is_file(self, entry: os.DirEntry[str]) -> bool:
@@ -96,7 +97,8 @@ class _Walk:
             reason = "is a link to nothing"
         except OSError as error:  # a circle of links
             reason = f"cannot be followed ({error.strerror or error})"
-        self.problems.append(Problem(entry.path, f"{reason} and is left out", fatal=False))
+        path = os.path.normpath(entry.path)
+        self.problems.append(Problem(path, f"{reason} and is left out", fatal=False))
         return False
 
     @cached_property
