@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from relucheck.config import Configuration, Settings
-from relucheck.engine import in_order, load_rules, raw_findings, selected, yielded
+from relucheck.engine import in_order, load_rules, raw_findings, selected, without_commented, yielded
 from relucheck.finding import Finding, Related, RuleModule, Severity
 from relucheck.measurements import Activation, Gradient, Measurements
 from relucheck.net import Crash, Net, Node
@@ -112,7 +112,7 @@ def probe(
 def judge(
     measured: Measured, rules: Sequence[RuleModule], configuration: Configuration
 ) -> tuple[tuple[Finding, ...], tuple[Crash, ...]]:
-    """What the rules say about a net and its measurements, each mistake once.
+    """What the rules say about a net and its measurements, each mistake once, less what comments suppress.
 
     One line of source may run many layers (``self.net(x)`` of a Sequential, the forward of a block
     used eight times), while rules take places for identities. So they judge copies on which the
@@ -122,7 +122,7 @@ def judge(
     raw = raw_findings((places.net, places.marked(measured.measurements)), rules)
     settled = yielded(selected(raw.findings, rules, configuration), rules)
     findings = in_order(places.resolved(_whole_first(settled)))
-    return without_repeats(findings, measured.net), raw.crashes
+    return without_commented(without_repeats(findings, measured.net)), raw.crashes
 
 
 def _whole_first(findings: Iterable[Finding]) -> list[Finding]:

@@ -40,13 +40,13 @@ def _frames(stop: CodeType) -> Iterator[FrameType]:
 
 
 def _place(frame: FrameType) -> Span:
-    return _span(frame.f_code, frame.f_lasti, frame.f_lineno or 1)
+    return _span(frame.f_code.co_filename, frame.f_code, frame.f_lasti, frame.f_lineno or 1)
 
 
 @lru_cache(maxsize=4096)
-def _span(code: CodeType, instruction: int, line: int) -> Span:
+def _span(path: str, code: CodeType, instruction: int, line: int) -> Span:
+    # the path is part of the key: code objects of equal functions in two files are equal
     row, end_row, column, end_column = _positions(code, instruction) or (line, line, None, None)
-    path = code.co_filename
     if column is None or end_column is None:
         return Span(path, None, row, 1, row, 1)
     return Span(
