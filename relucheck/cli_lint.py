@@ -51,11 +51,11 @@ class LintCommand(click.Command):
     type=click.Choice(FAIL_ON),
     help="Least severity that makes the exit status 1 (default: warning).",
 )
-@click.option("--fix", is_flag=True, help="Make the fixes that keep what the program computes.")
+@click.option("--fix", is_flag=True, help="Make the fixes that do what the code plainly meant.")
 @click.option(
     "--unsafe-fixes",
     is_flag=True,
-    help="With --fix or --diff: also make those that change what is computed. Alone: show all fixes.",
+    help="With --fix or --diff: also make those that decide between designs. Alone: show all fixes.",
 )
 @click.option("--diff", is_flag=True, help="Show what --fix would change, and change nothing.")
 @click.option("--fix-only", is_flag=True, help="Fix, and report nothing that is left.")

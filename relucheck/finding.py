@@ -31,7 +31,11 @@ class Related:
 
 
 class Safety(Enum):
-    """Whether a fix keeps what the program computes (safe) or changes it as intended (unsafe)."""
+    """Whether a fix does what the code plainly meant (safe), or decides for the author (unsafe).
+
+    A safe fix may change what the program computes: an activation whose result was thrown away is
+    applied, dropout follows the module's mode. An unsafe one makes a choice between designs.
+    """
 
     SAFE = "safe"
     UNSAFE = "unsafe"

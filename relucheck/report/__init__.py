@@ -25,13 +25,6 @@ def _no_line(path: str, cell: int | None, row: int) -> str | None:
     return None
 
 
-def line_on_disk(path: str, cell: int | None, row: int) -> str | None:
-    """A row of a source file, for reports of real passes: ``View(findings, line_on_disk)``."""
-    import linecache
-
-    return linecache.getline(path, row).rstrip("\r\n") or None if cell is None else None
-
-
 def _no_edits(finding: Finding) -> tuple[TextEdit, ...]:
     return ()
 

@@ -6,7 +6,7 @@ import ast
 
 from relucheck.net import Attribute
 from relucheck.source.binding import NO_ARGUMENTS, Arguments
-from relucheck.source.layers import CONTAINERS, layer_attribute, layer_class, layers_in, replace_param
+from relucheck.source.layers import CONTAINERS, FLUENT, layer_attribute, layer_class, layers_in, replace_param
 from relucheck.source.machine import Machine
 from relucheck.source.values import (
     UNK,
@@ -286,58 +286,43 @@ def plain_attribute(m: Machine, instance: Instance, name: str) -> Value:
     return Unk(f"self.{name}" if instance.opaque else None)
 
 
-NATIVE_METHODS = frozenset(
-    [
-        "to",
-        "cuda",
-        "cpu",
-        "float",
-        "double",
-        "half",
-        "bfloat16",
-        "train",
-        "eval",
-        "requires_grad_",
-        "apply",
-        "parameters",
-        "named_parameters",
-        "modules",
-        "named_modules",
-        "children",
-        "named_children",
-        "state_dict",
-        "load_state_dict",
-        "register_buffer",
-        "register_parameter",
-        "add_module",
-        "register_module",
-        "zero_grad",
-        "__call__",
-        "forward",
-        "get_submodule",
-        "save_hyperparameters",
-        "log",
-        "log_dict",
-        "buffers",
-        "register_forward_hook",
-        "post_init",
-        "init_weights",
-        "share_memory",
-        "type",
-        "compile",
-        "append",
-        "extend",
-        "insert",
-        "items",
-        "keys",
-        "values",
-        "__len__",
-        "__iter__",
-        "__getitem__",
-        "update",
-        "_modules",
-    ]
-)
+NATIVE_METHODS = FLUENT | {
+    "apply",
+    "parameters",
+    "named_parameters",
+    "modules",
+    "named_modules",
+    "children",
+    "named_children",
+    "state_dict",
+    "load_state_dict",
+    "register_buffer",
+    "register_parameter",
+    "add_module",
+    "register_module",
+    "zero_grad",
+    "__call__",
+    "forward",
+    "get_submodule",
+    "save_hyperparameters",
+    "log",
+    "log_dict",
+    "buffers",
+    "register_forward_hook",
+    "post_init",
+    "init_weights",
+    "append",
+    "extend",
+    "insert",
+    "items",
+    "keys",
+    "values",
+    "__len__",
+    "__iter__",
+    "__getitem__",
+    "update",
+    "_modules",
+}
 
 
 def bind_attribute(m: Machine, found: Value, receiver: Value) -> Value:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 from relucheck.net import UNKNOWN, Layer, Net, Node, Output, Shape
 from relucheck.ops import op_named
@@ -81,11 +80,3 @@ def _reached(net: Net, start: list[int], *, forwards: bool) -> frozenset[int]:
                 seen.add(other.id)
                 waiting.append(other.id)
     return frozenset(seen)
-
-
-def without_places(net: Net) -> Net:
-    """The same net with places left out, for comparing what two spellings compute."""
-    nodes = tuple(
-        replace(n, span=None, callers=(), spelling="", args={}, explicit=frozenset()) for n in net.nodes
-    )
-    return replace(net, nodes=nodes, path="")

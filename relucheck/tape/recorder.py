@@ -117,10 +117,6 @@ class Recorder:
                 return path
         return ""
 
-    @property
-    def within_fold(self) -> bool:
-        return any(fold is not None for _, _, fold in self.modules)
-
     def _layer(self) -> str:
         """The layer of torch.nn that runs, if the innermost module of the model is one."""
         for module, path, _ in reversed(self.modules):

@@ -13,6 +13,8 @@ from relucheck.net import Net, Node
 from relucheck.ops import Kind
 
 KEYS = (Kind.AFFINE, Kind.ACTIVATION)
+UNSURE = frozenset({Kind.JOIN, Kind.UNKNOWN})
+"""Where a branch, a loop or an unknown call stands between."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,7 @@ def _compare_edges(source: Net, tape: Net, to_ran: dict[int, Node]) -> tuple[int
         if node.maybe:
             continue
         feeds = upstream(tape, ran)
-        for before in sure_upstream(source, node):
+        for before in upstream(source, node, UNSURE):
             if before in to_ran:
                 edges += 1
                 if to_ran[before].id not in feeds:
@@ -113,8 +115,8 @@ def _compare_edges(source: Net, tape: Net, to_ran: dict[int, Node]) -> tuple[int
     return edges, tuple(wrong)
 
 
-def upstream(net: Net, node: Node) -> set[int]:
-    """The nearest affine layers and activations that feed a node, through anything else."""
+def upstream(net: Net, node: Node, opaque: frozenset[Kind] = frozenset()) -> set[int]:
+    """The nearest affine layers and activations that feed a node, through anything but ``opaque`` kinds."""
     found: set[int] = set()
     todo, seen = list(net.inputs(node)), set()
     while todo:
@@ -124,24 +126,6 @@ def upstream(net: Net, node: Node) -> set[int]:
         seen.add(current.id)
         if current.kind in KEYS:
             found.add(current.id)
-        else:
-            todo.extend(net.inputs(current))
-    return found
-
-
-def sure_upstream(net: Net, node: Node) -> set[int]:
-    """The same where no branch, loop or unknown call stands between."""
-    found: set[int] = set()
-    todo, seen = list(net.inputs(node)), set()
-    while todo:
-        current = todo.pop()
-        if current.id in seen:
-            continue
-        seen.add(current.id)
-        if current.kind in (Kind.JOIN, Kind.UNKNOWN):
-            continue
-        if current.kind in KEYS:
-            found.add(current.id)
-        else:
+        elif current.kind not in opaque:
             todo.extend(net.inputs(current))
     return found

@@ -11,7 +11,6 @@ import pytest
 from relucheck.engine import load_rules, run_rules
 from relucheck.finding import Finding, RuleModule, Severity
 from relucheck.net import ModuleClass, Net
-from relucheck.selection import Known  # noqa: F401  (the engine's selection is exercised through run_rules)
 from relucheck.source.files import Document, from_text
 from relucheck.source.project import read_project
 
