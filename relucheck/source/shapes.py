@@ -172,18 +172,19 @@ def _pool(shape: Shape | None, batch: bool, _args: Mapping[str, Arg]) -> tuple[S
     return (*shape[:2], *(UNKNOWN for _ in shape[2:])), batch
 
 
-def _permute(shape: Shape | None, _batch: bool, args: Mapping[str, Arg]) -> tuple[Shape | None, bool]:
-    if shape is None:
-        return None, False
+def _permute(shape: Shape | None, batch: bool, args: Mapping[str, Arg]) -> tuple[Shape | None, bool]:
+    if not shape:
+        return shape, False
     first, second = args.get("dim0"), args.get("dim1")
     if isinstance(first, int) and isinstance(second, int):
         dims = list(shape)
         i, j = first % len(dims), second % len(dims)
         dims[i], dims[j] = dims[j], dims[i]
-        return tuple(dims), _batch and 0 not in (i, j)
+        return tuple(dims), batch and 0 not in (i, j)
     order = args.get("dims")
-    if isinstance(order, tuple) and len(order) == len(shape) and all(isinstance(i, int) for i in order):
-        return tuple(shape[i] for i in order if isinstance(i, int)), _batch and order[0] == 0
+    axes = [i for i in order if isinstance(i, int)] if isinstance(order, tuple) else []
+    if sorted(i % len(shape) for i in axes) == list(range(len(shape))):
+        return tuple(shape[i % len(shape)] for i in axes), batch and axes[0] == 0
     return tuple(UNKNOWN for _ in shape), False
 
 

@@ -44,6 +44,89 @@ def test_the_standard_library_is_read_without_a_fault() -> None:
     assert len(reading.nets) == len(modules)
 
 
+AXES = (
+    *(
+        "flatten()",
+        "flatten(0)",
+        "flatten(-1)",
+        "flatten(-2, -1)",
+        "unflatten(0, (1, 1))",
+        "squeeze()",
+        "squeeze(0)",
+    ),
+    *(
+        "unsqueeze(-1)",
+        "transpose(0, 1)",
+        "transpose(-1, -2)",
+        "permute(0)",
+        "permute()",
+        "movedim(0, 1)",
+        "T",
+        "mT",
+    ),
+    *(
+        "view(-1)",
+        "view(1, 1)",
+        "reshape(0)",
+        "reshape(-1, 0)",
+        "softmax(dim=-1)",
+        "softmax(0)",
+        "mean(0)",
+        "sum(-1)",
+    ),
+    *(
+        "chunk(2)",
+        "chunk(0)",
+        "split(1)",
+        "split(0, -1)",
+        "unbind(0)",
+        "size(0)",
+        "size(-1)",
+        "shape[0]",
+        "shape[1:]",
+    ),
+    *(
+        "expand(2, 3)",
+        "repeat(2)",
+        "max(0)",
+        "max(-1)[0]",
+        "argmax(-1)",
+        "narrow(0, 0, 1)",
+        "select(0, 0)",
+        "t()",
+    ),
+    *("cumsum(0)", "norm(dim=0)", "ndim", "dim()", "numel()", "tolist()", "item() // 0", "item() % 0"),
+    *(
+        "permute(0, 7)",
+        "permute(1, 0)",
+        "transpose(0, 9)",
+        "flatten(3, 1)",
+        "chunk(2, 7)",
+        "shape[9]",
+        "softmax(9)",
+    ),
+)
+
+
+@pytest.mark.parametrize("shape", ["()", "(6,)", "(2, 3)"])
+@pytest.mark.parametrize("method", AXES)
+def test_axes_that_tensors_do_not_have(method: str, shape: str) -> None:
+    text = f"""
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(4, 3)
+
+    def forward(self, x):
+        z = self.fc(torch.zeros(2, 4)).sum() if not {shape} else self.fc(torch.zeros(2, 4)).reshape({shape})
+        return z.{method}
+"""
+    assert read_files({"m.py": text}).crashes == ()
+
+
 @pytest.mark.corpus
 @pytest.mark.parametrize("package", ["torchvision", "timm", "transformers", "torch"])
 def test_installed_packages_are_read_without_a_fault(package: str) -> None:
