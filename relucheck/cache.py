@@ -73,7 +73,11 @@ class Contents(Mapping[str, Document]):
 
 
 def lint_cached(
-    paths: Iterable[str], configuration: Configuration, rules: Sequence[RuleModule], folder: str
+    paths: Iterable[str],
+    configuration: Configuration,
+    rules: Sequence[RuleModule],
+    folder: str,
+    jobs: int = 1,
 ) -> LintResult:
     """The findings in files and folders, from the cache where nothing has changed."""
     discovery = discover(paths, configuration)
@@ -85,7 +89,7 @@ def lint_cached(
         undecoded = frozenset(problem.path for problem in known.problems)
         documents = Contents({path: text for path, text in content.items() if path not in undecoded})
         return replace(known, problems=problems + known.problems, documents=documents)
-    result = _lint(content, configuration, rules)
+    result = _lint(content, configuration, rules, jobs)
     if not result.crashes:
         _store(entry, result)
     return replace(result, problems=problems + result.problems)
@@ -104,12 +108,12 @@ def _read(files: Iterable[str]) -> tuple[dict[str, bytes], tuple[Problem, ...]]:
 
 
 def _lint(
-    content: Mapping[str, bytes], configuration: Configuration, rules: Sequence[RuleModule]
+    content: Mapping[str, bytes], configuration: Configuration, rules: Sequence[RuleModule], jobs: int
 ) -> LintResult:
     read = [from_bytes(path, text) for path, text in content.items()]
     documents = [document for document in read if isinstance(document, Document)]
     problems = tuple(problem for problem in read if isinstance(problem, Problem))
-    return replace(lint_documents(documents, configuration, rules), problems=problems)
+    return replace(lint_documents(documents, configuration, rules, jobs=jobs), problems=problems)
 
 
 # ------------------------------------------------------------------------ keys

@@ -92,6 +92,12 @@ class LintCommand(click.Command):
     envvar="RELUCHECK_CACHE_DIR",
     help="Where to remember (default: in the project).",
 )
+@click.option(
+    "-j",
+    "--jobs",
+    type=click.IntRange(min=1),
+    help="Processes at most (default: one for each core); files that import each other stay together.",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Show the traceback of internal errors.")
 def lint(**given: Any) -> int:
     """Find mistakes in Python files, notebooks and folders.
@@ -131,6 +137,7 @@ class Options:
     isolated: bool
     no_cache: bool
     cache_dir: str | None
+    jobs: int | None
     verbose: bool
 
     @property
@@ -286,13 +293,15 @@ def _result(
 ) -> LintResult:
     """The findings in what the paths name: standard input, or files and folders."""
     from relucheck.engine import lint_documents, lint_paths
+    from relucheck.parallel import cores
 
+    paths, jobs = options.paths or (".",), options.jobs or cores()
     if stdin is None and options.no_cache:
-        return lint_paths(options.paths or (".",), configuration, rules)
+        return lint_paths(paths, configuration, rules, jobs=jobs)
     if stdin is None:
         from relucheck.cache import folder_of, lint_cached
 
-        return lint_cached(options.paths or (".",), configuration, rules, options.cache_dir or folder_of("."))
+        return lint_cached(paths, configuration, rules, options.cache_dir or folder_of("."), jobs)
     from relucheck.source.files import from_bytes
 
     document = from_bytes(options.stdin_filename or STDIN, stdin)

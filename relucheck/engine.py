@@ -172,14 +172,16 @@ def without_suppressed(findings: Iterable[Finding], comments: Iterable[Suppressi
             yield finding
 
 
-Reader = Callable[[Sequence[tuple["Document", ast.Module]]], Reading]
+Modules = Sequence[tuple["Document", ast.Module]]
+Reader = Callable[[Modules, frozenset[str]], Reading]
+"""Reads the files of these paths, among all the modules of the project."""
 
 
-def source_reader(modules: Sequence[tuple[Document, ast.Module]]) -> Reading:
+def source_reader(modules: Modules, paths: frozenset[str]) -> Reading:
     """The reader of source text, imported when there is something to read."""
     from relucheck.source.project import read_project
 
-    return read_project(modules)
+    return read_project(modules, paths)
 
 
 def without_commented(findings: Sequence[Finding]) -> tuple[Finding, ...]:
@@ -203,13 +205,14 @@ def lint_paths(
     configuration: Configuration,
     rules: Sequence[RuleModule],
     read: Reader = source_reader,
+    jobs: int = 1,
 ) -> LintResult:
-    """The findings in these files and folders."""
+    """The findings in these files and folders, read by at most ``jobs`` processes."""
     from relucheck.source.files import discover, read_all
 
     discovery = discover(paths, configuration)
     documents, unread = read_all(discovery.files)
-    result = lint_documents(documents, configuration, rules, read)
+    result = lint_documents(documents, configuration, rules, read, jobs)
     return replace(result, problems=discovery.problems + unread)
 
 
@@ -218,14 +221,16 @@ def lint_documents(
     configuration: Configuration,
     rules: Sequence[RuleModule],
     read: Reader = source_reader,
+    jobs: int = 1,
 ) -> LintResult:
-    """The findings in these documents, read as one project."""
+    """The findings in these documents, read as one project by at most ``jobs`` processes."""
     by_path = {document.path: document for document in documents}
     with _no_collection():
         modules, broken, failed = _parsed(by_path.values())
-        reading = _reading(modules, read)
-    raw = raw_findings((*broken, *reading.nets, *reading.classes), rules)
-    crashes = (*failed, *reading.crashes, *raw.crashes)
+        parts = _judged(modules, rules, read, jobs)
+    parts = (raw_findings(broken, rules), *parts)
+    raw = Outcome(tuple(f for part in parts for f in part.findings))
+    crashes = (*failed, *(crash for part in parts for crash in part.crashes))
     findings, silent = _shown(raw.findings, tuple(by_path.values()), rules, configuration, crashes)
     return LintResult(findings, crashes, (), by_path, silent)
 
@@ -269,12 +274,33 @@ def _parsed(
     return modules, broken, failed
 
 
-def _reading(modules: Sequence[tuple[Document, ast.Module]], read: Reader) -> Reading:
-    """What the reader makes of the modules; its failure as a whole is one crash."""
+def _judged(modules: Modules, rules: Sequence[RuleModule], read: Reader, jobs: int) -> tuple[Outcome, ...]:
+    """What the rules say about the modules, which are shared out among processes where that is quicker."""
     if not modules:
-        return Reading()
-    reading = guarded(lambda: read(modules), modules[0][0].path, "reading the project failed")
-    return Reading(crashes=(reading,)) if isinstance(reading, Crash) else reading
+        return ()
+    from relucheck.parallel import at_once
+    from relucheck.source.pieces import shared_out
+
+    parts = shared_out(modules, jobs)
+    outcomes = at_once([lambda part=part: _part_judged(modules, part, rules, read) for part in parts])  # type: ignore[misc]
+    return tuple(outcome or _ended(part) for part, outcome in zip(parts, outcomes, strict=True))
+
+
+def _ended(part: frozenset[str]) -> Outcome:
+    """A process was killed: what it would have said about its files is not known."""
+    message = "the process that read this file was killed; was there too little memory?"
+    return Outcome(crashes=tuple(Crash(path, message, "") for path in sorted(part)))
+
+
+def _part_judged(
+    modules: Modules, part: frozenset[str], rules: Sequence[RuleModule], read: Reader
+) -> Outcome:
+    """What the rules say about the files of a part; the reader's failure as a whole is one crash."""
+    reading = guarded(lambda: read(modules, part), min(part), "reading the project failed")
+    if isinstance(reading, Crash):
+        return Outcome(crashes=(reading,))
+    raw = raw_findings((*reading.nets, *reading.classes), rules)
+    return Outcome(raw.findings, (*reading.crashes, *raw.crashes))
 
 
 def _shown(

@@ -101,7 +101,7 @@ def test_a_damaged_entry_is_ignored_and_mended(folder, no_reading, damage):
 def test_faults_of_relucheck_are_not_remembered(folder, monkeypatch):
     from relucheck.source import project
 
-    def broken(modules):
+    def broken(modules, only):
         raise KeyError("x")
 
     monkeypatch.setattr(project, "read_project", broken)

@@ -132,7 +132,7 @@ def test_no_such_command_is_2():
 
 INTERNAL = """
 import relucheck.source.project as project
-def read_project(modules):
+def read_project(modules, only):
     raise KeyError("x")
 project.read_project = read_project
 from relucheck.cli import main

@@ -34,7 +34,7 @@ def run(*rules, settings=None, reading=None, measurements=()):
 
 def lint(text, *rules, settings=None, read=None):
     own = [r for r in load_rules() if r.rule.code in ("RLU000", "RLU001")]
-    reader = read or (lambda modules: Reading(nets=(NET,)))
+    reader = read or (lambda modules, paths: Reading(nets=(NET,)))
     return lint_documents([from_text("m.py", text)], settings or Settings(), [*own, *rules], reader)
 
 
@@ -139,7 +139,7 @@ def test_a_rule_that_fails_costs_its_own_findings_only():
 
 
 def test_a_reader_that_fails_is_a_crash_and_syntax_errors_are_still_reported():
-    def read(modules):
+    def read(modules, paths):
         raise RecursionError("deep")
 
     result = lint("x = 1\n", read=read)
@@ -153,7 +153,7 @@ def test_a_reader_that_fails_is_a_crash_and_syntax_errors_are_still_reported():
 
 def test_crashes_of_the_reader_are_passed_on():
     crash = Crash("m.py", "reading failed", "")
-    assert lint("x = 1\n", read=lambda modules: Reading(crashes=(crash,))).crashes == (crash,)
+    assert lint("x = 1\n", read=lambda modules, paths: Reading(crashes=(crash,))).crashes == (crash,)
 
 
 # ------------------------------------------------------------- suppressions

@@ -48,6 +48,23 @@ factorised = nn.Sequential(nn.Conv2d(8, 8, (1, 7)), nn.Conv2d(8, 8, (7, 1)))(x)
 patches = nn.Sequential(nn.Conv2d(3, 96, 4, stride=4), nn.Conv2d(96, 96, 3))(x)
 ```
 
+Layers that another path uses with something between them:
+
+```python
+from torch import nn
+
+
+class Attention(nn.Module):
+    def __init__(self, attend):
+        super().__init__()
+        self.query, self.out, self.attend = nn.Linear(64, 64), nn.Linear(64, 64), attend
+
+    def forward(self, x, keys, values):
+        if keys.shape[1] == 0:
+            return self.out(self.query(x))
+        return self.out(self.attend(self.query(x), keys, values))
+```
+
 Values that are used twice, layers in a list that is not run as a Sequential, normalisation over the features, and an
 activation that may be there:
 
@@ -111,14 +128,27 @@ LOW_RANK = ("rank", "lora", "bottleneck", "latent", "code", "squeeze", "reduc", 
 
 def check(net: Net) -> Iterator[Finding]:
     """Report every chain of affine layers once, at its second layer."""
-    before: dict[int, Node] = {}
-    for node in net.of_kind(Kind.AFFINE):
-        first = _layer_before(net, node)
-        if first is not None and _is_stack(net, first, node):
-            before[node.id] = first
+    before = _only_stacked(net, _stacked(net))
     for first in before.values():
         if first.id not in before:
             yield _finding(net, _chain(net, first, before))
+
+
+def _stacked(net: Net) -> dict[int, Node]:
+    """The affine layer before each one that is stacked on another, by the second one's id."""
+    firsts = ((node, _layer_before(net, node)) for node in net.of_kind(Kind.AFFINE))
+    return {node.id: first for node, first in firsts if first is not None and _is_stack(net, first, node)}
+
+
+def _only_stacked(net: Net, before: dict[int, Node]) -> dict[int, Node]:
+    """The stacks of layers that are applied nowhere else: one that is has work of its own there."""
+    stacked = {*before, *(first.id for first in before.values())}
+    elsewhere = {node.layer for node in net.of_kind(Kind.AFFINE) if node.id not in stacked} - {None}
+    return {
+        second: first
+        for second, first in before.items()
+        if not {first.layer, net.nodes[second].layer} & elsewhere
+    }
 
 
 def _chain(net: Net, first: Node, before: dict[int, Node]) -> list[Node]:

@@ -23,8 +23,12 @@ from relucheck.source.statements import define, execute, put
 RECURSION = 6_000
 
 
-def read_project(modules: Sequence[tuple[Document, ast.Module]]) -> Reading:
+def read_project(
+    modules: Sequence[tuple[Document, ast.Module]], only: frozenset[str] | None = None
+) -> Reading:
     """Read the files of a project together; they may import each other.
+
+    ``only`` are the paths to read; the others are what those may import, and how they use their names.
 
     The order in which the files are given does not matter. A fault while one file is read is a
     Crash of that file; the others are still read.
@@ -36,7 +40,8 @@ def read_project(modules: Sequence[tuple[Document, ast.Module]]) -> Reading:
     m = Machine(evaluate, execute, call, define, put, load)
     facts = ClassFacts(project)
     m.doubts = facts.doubted_parameters
-    reader = Reader(m, facts, [scope for scope in scopes if scope.document.relevant])
+    wanted = [scope for scope in scopes if scope.document.relevant and (only is None or scope.path in only)]
+    reader = Reader(m, facts, wanted)
     with deep_recursion():
         return reader.read()
 
