@@ -61,7 +61,7 @@ class Inspected:
         """A call has returned; what follows is the loss, up to the next one."""
         self.output = output
         self.recorder.reading_loss = True
-        keep_outputs(self.session, self.recorder, output)
+        keep_outputs(self.session, self.recorder.values.get, output)
 
     def listen(self) -> None:
         """Notes the norm of every gradient that arrives, without holding on to it."""

@@ -20,7 +20,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as module_hooks
 from torch.overrides import TorchFunctionMode
@@ -28,7 +27,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from relucheck.tape.aten import SKIPPED, AtenOp, aten_op
 from relucheck.tape.batches import tensors_in
-from relucheck.tape.steps import Call, Fold
+from relucheck.tape.steps import Fold
 
 
 class Listener(Protocol):
@@ -46,7 +45,7 @@ class Listener(Protocol):
     def unfold(self, fold: Fold, outputs: list[Tensor]) -> None:
         """The call that ``begin`` gave a fold for has returned."""
 
-    def before(self, op: AtenOp, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Call | None:
+    def before(self, op: AtenOp, args: Sequence[Any], kwargs: Mapping[str, Any]) -> object:
         """An operation is about to run."""
 
     def after(self, call: Any, args: Sequence[Any], out: Any) -> None:
@@ -74,8 +73,7 @@ class Dispatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if op.name in SKIPPED:
             self.recorder.settle()
             return func(*args, **kwargs)
-        with torch.no_grad():
-            call = self.recorder.before(op, args, kwargs)
+        call = self.recorder.before(op, args, kwargs)
         out = func(*args, **kwargs)
         if call is not None:
             self.recorder.after(call, args, out)
@@ -96,6 +94,13 @@ class Functions(TorchFunctionMode):
         if fold is not None:
             self.recorder.unfold(fold, list(tensors_in(out)))
         return out
+
+
+@contextmanager
+def following(replay: Listener) -> Iterator[None]:
+    """Every operation that runs inside is heard, but not how it was called or by which module."""
+    with Dispatch(replay):
+        yield
 
 
 @contextmanager

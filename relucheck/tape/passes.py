@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -16,11 +16,13 @@ from relucheck.tape.batches import Batch, ProbeError, loss_of, named_tensors_in,
 from relucheck.tape.finite import Hunt, finite, is_mask, kind_of, located
 from relucheck.tape.gradients import GradientWatch, Sum, norm, weight_gradients
 from relucheck.tape.graph import net_of
-from relucheck.tape.modes import recording
+from relucheck.tape.modes import following, recording
 from relucheck.tape.names import owner_of
 from relucheck.tape.recorder import Recorder
+from relucheck.tape.replay import Numbers, Replay, Tracer
 from relucheck.tape.session import KeptOutput, Session
 from relucheck.tape.units import Sites, between_samples
+from relucheck.tape.values import Value
 
 _HANDLERS = ("__torch_function__", "__torch_dispatch__", "_run", "loss_of")
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
@@ -33,11 +35,7 @@ def run_pass(session: Session, batch: Batch) -> None:
         raise ProbeError(f"batch {session.batches} holds no sample (inputs of shape {batch.shapes()})")
     broken = _broken_input(session, batch)
     session.watch.steps.clear()
-    recorder = _recorder(session, detailed=session.read is None)
-    output, loss = _run(session, recorder, batch)
-    keep_outputs(session, recorder, output)
-    if session.read is None:
-        keep_net(session, recorder, batch)
+    output, loss = _replayed(session, batch) or _recorded(session, batch)
     gradients = _backward(session, loss)
     sound = _keep_gradients(session, gradients)
     session.sites.end_pass()
@@ -48,22 +46,43 @@ def run_pass(session: Session, batch: Batch) -> None:
         session.non_finite = None if sound else broken or _hunted(session, batch, loss)
 
 
-def _recorder(session: Session, *, detailed: bool) -> Recorder:
-    return Recorder(
+def _recorded(session: Session, batch: Batch) -> tuple[Any, Tensor]:
+    """Output and loss of a pass that is read in full; the first one leaves the net and a trace."""
+    first = session.read is None
+    recorder = Recorder(
         session.names,
         session.sites,
         session.watch,
         _run.__code__,
-        detailed,
+        first,
         batch_axis=session.batch_axis,
+        tracer=Tracer(Numbers.of(session.model)) if first else None,
     )
+    output, loss = _run(session, recorder, batch)
+    keep_outputs(session, recorder.values.get, output)
+    if first:
+        keep_net(session, recorder, batch)
+    return output, loss
 
 
-def _run(session: Session, recorder: Recorder, batch: Batch) -> tuple[Any, Tensor]:
+def _replayed(session: Session, batch: Batch) -> tuple[Any, Tensor] | None:
+    """Output and loss of a pass that did what the trace says; otherwise nothing of it counts."""
+    if session.trace is None:
+        return None
+    replay = Replay(session.trace, Numbers.of(session.model), session.sites)
+    output, loss = _run(session, replay, batch)
+    if replay.done and keep_known_outputs(session, output):
+        return output, loss
+    session.trace = None
+    session.sites.forget_pass()
+    return None
+
+
+def _run(session: Session, recorder: Recorder | Replay, batch: Batch) -> tuple[Any, Tensor]:
     """The model's output and the loss, recorded; the user's errors get the batch's shapes."""
     recorder.feed(batch)
     with _Explained(session, recorder, batch):
-        with recording(recorder):
+        with following(recorder) if isinstance(recorder, Replay) else recording(recorder):
             output = session.model(*batch.args, **batch.kwargs)
             recorder.reading_loss = True
             loss = loss_of(output, batch, session.loss_fn) if session.loss_fn is not None else None
@@ -78,7 +97,7 @@ class _Explained:
     """
 
     session: Session
-    recorder: Recorder
+    recorder: Recorder | Replay
     batch: Batch
 
     def __enter__(self) -> None:
@@ -117,6 +136,7 @@ def keep_net(session: Session, recorder: Recorder, batch: Batch) -> None:
     ends = [o.step for o in session.outputs.values() if o.step >= 0]
     session.read = net_of(session.names, recorder.steps, ends)
     session.first_batch = batch
+    session.trace = recorder.tracer.trace if recorder.tracer is not None else None
     floating = [t for t in batch.tensors if t.is_floating_point()]
     if floating:
         session.input_signal = between_samples(floating[0].detach(), None, session.sites.samples)
@@ -144,19 +164,37 @@ def _keep_gradients(session: Session, gradients: Mapping[str, Tensor | None]) ->
     return sound
 
 
-def keep_outputs(session: Session, recorder: Recorder, output: Any) -> None:
-    """Which units of each output have been exactly zero so far."""
-    for name, tensor in named_tensors_in(output):
-        if not tensor.is_floating_point() or tensor.ndim == 0:
-            continue
-        value = recorder.values.get(tensor)
+def keep_outputs(session: Session, made: Callable[[Tensor], Value | None], output: Any) -> None:
+    """Keeps which units of each output have been exactly zero so far; ``made`` tells where an output comes from."""
+    for name, tensor in _numeric(output):
+        value = made(tensor)
         held = session.outputs.get(name)
         step, axis = (value.node, value.axis) if value is not None else (-1, None)
-        zero = _zero_units(tensor.detach(), axis)
+        zero = _zero_units(tensor, axis)
         if held is None or held.zero.shape != zero.shape:
             session.outputs[name] = KeptOutput(step, axis, zero)
         else:
             held.zero &= zero
+
+
+def keep_known_outputs(session: Session, output: Any) -> bool:
+    """Keeps the same of the outputs that earlier passes had; False, and nothing is kept, where there are others."""
+    found = dict(_numeric(output))
+    if found.keys() != session.outputs.keys():
+        return False
+    zeros = {name: _zero_units(tensor, session.outputs[name].axis) for name, tensor in found.items()}
+    if any(session.outputs[name].zero.shape != zero.shape for name, zero in zeros.items()):
+        return False
+    for name, zero in zeros.items():
+        session.outputs[name].zero &= zero
+    return True
+
+
+def _numeric(output: Any) -> Iterator[tuple[str, Tensor]]:
+    """The floating-point tensors of an output that have units."""
+    for name, tensor in named_tensors_in(output):
+        if tensor.is_floating_point() and tensor.ndim > 0:
+            yield name, tensor.detach()
 
 
 def _zero_units(tensor: Tensor, axis: int | None) -> Tensor:

@@ -27,6 +27,7 @@ from relucheck.tape.gradients import GradientWatch
 from relucheck.tape.idioms import Reading, comparison, read
 from relucheck.tape.names import Names, folded_op, is_activation, owner_of, spelling_of
 from relucheck.tape.places import user_places
+from relucheck.tape.replay import Tracer
 from relucheck.tape.spellings import bound, spelled
 from relucheck.tape.steps import (
     AFFINE_OPS,
@@ -57,7 +58,8 @@ _COUNTED = Step("", ())
 class Recorder:
     """The state of one pass.
 
-    ``detailed`` adds the net, source lines, signal figures and dL/dz, which cost time.
+    ``detailed`` adds the net, source lines, signal figures and dL/dz, which cost time. A ``tracer`` writes down
+    what is needed to follow later passes that do the same.
     """
 
     names: Names
@@ -75,6 +77,7 @@ class Recorder:
     observed: list[Counts] = field(default_factory=list)
     makers: int = 0
     batch_axis: int = 0
+    tracer: Tracer | None = None
 
     # -- inputs ---------------------------------------------------------------------------------
 
@@ -85,6 +88,8 @@ class Recorder:
             step = Step("input", (), shape=tuple(tensor.shape), batch=axis)
             value = Value(self._add(step), data=True, batch=axis)
             self.values.put(tensor, value, fresh=False)
+        if self.tracer is not None:
+            self.tracer.numbers.given(batch.tensors)
 
     def settle(self) -> None:
         """Runs what had to wait until autograd finished the operation before."""
@@ -189,6 +194,14 @@ class Recorder:
         """Reads a call that is about to run, and counts units if it is an activation."""
         self.settle()
         tensors = list(flat([*args, *kwargs.values()]))
+        if self.tracer is not None:
+            self.tracer.step(op, args, tensors)
+        with torch.no_grad():
+            return self._call(op, args, kwargs, tensors)
+
+    def _call(
+        self, op: AtenOp, args: Sequence[Any], kwargs: Mapping[str, Any], tensors: list[Tensor]
+    ) -> Call:
         held = [self._value(t) for t in tensors]
         if creates(op.name) or not any(v.data for v in held):
             return Call(op, tensors, held, None, None)
@@ -196,6 +209,8 @@ class Recorder:
         main, site = self._main(reading, tensors, held), None
         if reading.operand is not None and main is not None:
             site = self._observe(reading, main)
+            if self.tracer is not None and self._is_site(reading):
+                self.tracer.site(site, reading.operand, main.axis, tensors)
         return Call(op, tensors, held, reading, main, comparison(op, args, self.values), site)
 
     def _read(self, op: AtenOp, args: Sequence[Any], kwargs: Mapping[str, Any], held: list[Value]) -> Reading:
@@ -231,6 +246,8 @@ class Recorder:
     def after(self, call: Call, args: Sequence[Any], out: Any) -> None:
         """Records a call that has run."""
         outputs = list(flat([out]))
+        if self.tracer is not None:
+            self.tracer.numbers.made(outputs)
         if call.reading is None or call.main is None:
             self._constant(call, outputs)
             return
@@ -373,7 +390,7 @@ class Recorder:
     def _observe(self, reading: Reading, main: Value) -> SiteKey | None:
         where = plateau(reading.op, reading.args)
         z = reading.operand
-        if where is None or z is None or self.reading_loss or self._gated():
+        if where is None or z is None or not self._is_site(reading):
             return None
         if not z.is_floating_point() or z.numel() == 0:  # an expert that no sample was sent to
             return None
@@ -389,8 +406,13 @@ class Recorder:
                 counts.signal = between_samples(z, main.axis, self.sites.samples)
         return key
 
+    def _is_site(self, reading: Reading) -> bool:
+        return not self.reading_loss and plateau(reading.op, reading.args) is not None and not self._gated()
+
     def _observe_composed(self, function: str, z: Tensor) -> None:
         """Counts an activation that the dispatcher only sees in pieces."""
+        if self.tracer is not None:
+            self.tracer.faithful = False
         value = self.values.get(z)
         if value is None or not value.data:
             return

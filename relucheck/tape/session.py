@@ -12,6 +12,7 @@ from relucheck.net import Net
 from relucheck.tape.batches import Batch, LossFunction
 from relucheck.tape.gradients import GradientWatch, Sum
 from relucheck.tape.names import Names
+from relucheck.tape.replay import Trace
 from relucheck.tape.units import Sites
 
 
@@ -29,6 +30,7 @@ class Session:
     """The figures of a probe while its batches run.
 
     ``trained``: the passes are steps of a training loop, so a loss there is, though not as a function.
+    ``trace`` is what the passes do, as long as they all do the same.
     ``updates`` are norm(change of W) / norm(W) of the optimiser's steps, by parameter.
     """
 
@@ -47,6 +49,7 @@ class Session:
     input_signal: float | None = None
     detached: bool = False
     non_finite: NonFinite | None = None
+    trace: Trace | None = None
     samples: int = 0
     batches: int = 0
 

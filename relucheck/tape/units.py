@@ -75,7 +75,7 @@ class Counts:
     span: Span | None = None
     signal: float | None = None
     certified: tuple[int, ...] = ()
-    current: _Pass | None = None
+    current: list[_Pass] = field(default_factory=list)
 
     @classmethod
     def start(cls, function: str, plateau: Plateau, seen: _Pass) -> Counts:
@@ -85,18 +85,22 @@ class Counts:
         every = torch.ones(units, dtype=torch.bool)
         return cls(function, plateau, units, by_sample, none, every, none.clone())
 
+    def take(self, seen: _Pass) -> None:
+        """Takes in a call of the pass under way; calls on batches of several sizes cannot be joined."""
+        if not self.current or not self.current[-1].join(seen):
+            self.current.append(seen)
+
     def fold(self, samples: int) -> None:
         """Ends a pass of that many samples."""
-        if self.current is None:
-            return
-        seen, self.current = self.current, None
-        self.fired += _total(seen.fired)
-        self.on &= seen.on.cpu()
-        if seen.responded is not None:
-            self.responded += _total(seen.responded)
-        self.by_sample &= seen.fired.ndim == 2
-        self.samples += samples
-        self.calls = max(self.calls, seen.calls)
+        parts, self.current = self.current, []
+        for seen in parts:
+            self.fired += _total(seen.fired)
+            self.on &= seen.on.cpu()
+            if seen.responded is not None:
+                self.responded += _total(seen.responded)
+            self.by_sample &= seen.fired.ndim == 2 and len(parts) == 1
+            self.calls = max(self.calls, seen.calls)
+        self.samples += samples if parts else 0
 
     @property
     def dead_units(self) -> tuple[int, ...]:
@@ -144,11 +148,13 @@ class Sites:
         counts = self.counts.get(key)
         if counts is None:
             counts = self.counts[key] = Counts.start(key.function, plateau, seen)
-        if counts.current is None or not counts.current.join(seen):
-            counts.by_sample &= counts.current is None  # calls on batches of several sizes in one pass
-            counts.fold(0)
-            counts.current = seen
+        counts.take(seen)
         return counts
+
+    def forget_pass(self) -> None:
+        """Takes back what the pass under way has shown so far."""
+        for counts in self.counts.values():
+            counts.current.clear()
 
     def end_pass(self) -> None:
         for counts in self.counts.values():
@@ -199,8 +205,9 @@ def _seen(z: Tensor, plateau: Plateau) -> _Pass:
     responded = _responded(z, fired, plateau) if plateau.saturates else None
     if not plateau.identity:
         return _Pass(fired, responded, torch.zeros(z.shape[-1], dtype=torch.bool, device=z.device))
-    low = z.squeeze(-2) if single else z.amin(-2)
-    on = (low > plateau.low) & (top < plateau.high)
+    on = (top if single else z.amin(-2)) > plateau.low
+    if math.isfinite(plateau.high):
+        on &= top < plateau.high
     return _Pass(fired, responded, on.all(0) if on.ndim == 2 else on)
 
 

@@ -88,7 +88,7 @@ class Values:
 
     def get(self, tensor: Tensor) -> Value | None:
         """The latest value that a tensor holds, or None for one that no recorded step made."""
-        if not _has_memory(tensor):
+        if not has_memory(tensor):
             return None
         own = self.by_key.get(key_of(tensor))
         if self.writes:
@@ -99,7 +99,7 @@ class Values:
 
     def put(self, tensor: Tensor, value: Value, *, fresh: bool) -> None:
         """A tensor's value; ``fresh`` memory forgets what was written at its address before."""
-        if not _has_memory(tensor):
+        if not has_memory(tensor):
             return
         self.by_key[key_of(tensor)] = value
         if fresh and self.writes:
@@ -108,11 +108,11 @@ class Values:
     def write(self, tensor: Tensor, value: Value) -> None:
         """An in-place change: every view of the memory holds the new value."""
         self.put(tensor, value, fresh=False)
-        if _has_memory(tensor):
+        if has_memory(tensor):
             self.writes[_storage(tensor)] = value
 
 
-def _has_memory(tensor: Tensor) -> bool:
+def has_memory(tensor: Tensor) -> bool:
     """Whether a tensor has an address: sparse ones and those of torch.func have none of their own."""
     return tensor.layout is torch.strided and not is_functorch_wrapped_tensor(tensor)
 

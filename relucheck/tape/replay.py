@@ -1,0 +1,204 @@
+"""A pass that does what an earlier one did, followed without being read again: only its sites are looked at.
+
+Reading an operation (what is it, whose units are these?) costs more than many an operation itself. Most
+networks do the same in every pass. So a pass that is read in full leaves a *trace*: which operation ran on
+which other one's result. As long as a later pass does the same, step for step, what was found out about the
+first holds for it. Where it does something else it is no replay, nothing of it counts, and it has to be read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from relucheck.tape.aten import PLATEAUS, AtenOp
+from relucheck.tape.batches import Batch
+from relucheck.tape.units import SiteKey, Sites
+from relucheck.tape.values import flat, has_memory
+
+UNKNOWN = 0
+"""The number of a tensor that no step of the pass has made."""
+
+
+_SET = frozenset({"permute", *PLATEAUS, "clip", "threshold"})
+"""Operations for which numbers among the arguments decide what happens to the units."""
+
+
+def _settings(args: Sequence[Any]) -> tuple[Any, ...]:
+    return tuple(tuple(a) if isinstance(a, list) else a for a in args if not isinstance(a, Tensor))
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """An activation site of a step: which of its tensors is the pre-activation, and which axis counts units."""
+
+    key: SiteKey
+    operand: int
+    ndim: int
+    axis: int | None
+
+    def fits(self, z: Tensor) -> bool:
+        """Whether a pre-activation has the same units."""
+        return z.ndim == self.ndim > 0 and z.numel() > 0 and z.shape[self._axis] == self.key.units
+
+    @property
+    def _axis(self) -> int:
+        return -1 if self.axis is None else self.axis
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """One step: the operation, the numbers of the tensors that it read, and its other arguments where they matter.
+
+    They matter where axes move and for activations, whose slope they may set.
+    """
+
+    op: AtenOp
+    read: tuple[int, ...]
+    settings: tuple[Any, ...]
+
+    def same(self, op: AtenOp, read: tuple[int, ...], args: Sequence[Any]) -> bool:
+        """Whether another step does the same."""
+        return self.op is op and self.read == read and (op.op not in _SET or self.settings == _settings(args))
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What one pass did, and the sites by the position of their step."""
+
+    steps: tuple[Traced, ...]
+    sites: Mapping[int, Site]
+
+
+@dataclass(slots=True)
+class Numbers:
+    """Tensors of one pass by their address, numbered as they are made, so that two passes can be compared.
+
+    A tensor that is made overwrites the number of what lay at its address before.
+    """
+
+    at: dict[int, int] = field(default_factory=dict)
+    last: int = UNKNOWN
+
+    @classmethod
+    def of(cls, model: nn.Module) -> Numbers:
+        """The numbers at the beginning: parameters and buffers."""
+        numbers = cls()
+        numbers.made(model.parameters())
+        numbers.made(model.buffers())
+        return numbers
+
+    def made(self, tensors: Iterable[Tensor]) -> None:
+        for tensor in tensors:
+            self.last += 1
+            if has_memory(tensor):
+                self.at[tensor.data_ptr()] = self.last
+
+    def given(self, tensors: Iterable[Tensor]) -> None:
+        """Inputs of the network, which an earlier step may have made."""
+        for tensor in tensors:
+            self.last += 1
+            if has_memory(tensor):
+                self.at.setdefault(tensor.data_ptr(), self.last)
+
+    def read(self, tensors: Iterable[Tensor]) -> tuple[int, ...]:
+        at = self.at
+        return tuple(at.get(t.data_ptr(), UNKNOWN) if has_memory(t) else UNKNOWN for t in tensors)
+
+
+@dataclass(slots=True)
+class Tracer:
+    """Writes down what a pass does while it is read in full.
+
+    ``faithful``: every site reads a tensor of its own step, so that a replay can find it.
+    """
+
+    numbers: Numbers
+    steps: list[Traced] = field(default_factory=list)
+    sites: dict[int, Site] = field(default_factory=dict)
+    faithful: bool = True
+
+    def step(self, op: AtenOp, args: Sequence[Any], tensors: Sequence[Tensor]) -> None:
+        """An operation is about to run."""
+        self.steps.append(Traced(op, self.numbers.read(tensors), _settings(args) if op.op in _SET else ()))
+
+    def site(self, key: SiteKey | None, z: Tensor, axis: int | None, tensors: Sequence[Tensor]) -> None:
+        """The operation that is about to run is an activation of ``z``, or would be if ``z`` were not empty."""
+        operand = next((i for i, tensor in enumerate(tensors) if tensor is z), None)
+        if operand is None or z.numel() == 0:
+            self.faithful = False
+        elif key is not None:
+            self.sites[len(self.steps) - 1] = Site(key, operand, z.ndim, axis)
+
+    @property
+    def trace(self) -> Trace | None:
+        return Trace(tuple(self.steps), self.sites) if self.faithful else None
+
+
+@dataclass(slots=True)
+class Replay:
+    """A pass that is expected to do what the trace says; it listens in the place of a ``Recorder``."""
+
+    trace: Trace
+    numbers: Numbers
+    sites: Sites
+    position: int = 0
+    diverged: bool = False
+    reading_loss: bool = False
+
+    @property
+    def done(self) -> bool:
+        """Whether the pass has done all that the trace says and nothing else."""
+        return not self.diverged and self.position == len(self.trace.steps)
+
+    def feed(self, batch: Batch) -> None:
+        """Declares the tensors of a batch as the network's inputs."""
+        self.numbers.given(batch.tensors)
+
+    def before(self, op: AtenOp, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Replay | None:
+        """Compares a step with the trace, and counts units where it is an activation."""
+        if self.diverged:
+            return None
+        tensors = list(flat([*args, *kwargs.values()] if kwargs else args))
+        steps, position = self.trace.steps, self.position
+        self.position += 1
+        expected = steps[position] if position < len(steps) else None
+        if expected is None or not expected.same(op, self.numbers.read(tensors), args):
+            self.diverged = True
+            return None
+        site = self.trace.sites.get(position)
+        if site is not None:
+            self._observe(site, tensors[site.operand])
+        return self
+
+    def _observe(self, site: Site, z: Tensor) -> None:
+        if not site.fits(z):
+            self.diverged = True
+            return
+        with torch.no_grad():
+            self.sites.observe(site.key, z, site.axis, self.sites.counts[site.key].plateau)
+
+    def after(self, call: object, args: Sequence[Any], out: Any) -> None:
+        """Numbers what a step has made."""
+        self.numbers.made((out,) if isinstance(out, Tensor) else flat([out]))
+
+    # What a recorder wants to know besides, a replay does not need.
+
+    def enter(self, module: nn.Module, args: Any) -> None:
+        """A module's forward begins."""
+
+    def leave(self, module: nn.Module, output: Any) -> None:
+        """A module's forward has ended."""
+
+    def begin(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """A function of torch is called."""
+
+    def unfold(self, fold: object, outputs: list[Tensor]) -> None:
+        """It has returned."""
+
+    def settle(self) -> None:
+        """Autograd has finished the operation before."""
