@@ -12,6 +12,7 @@ from relucheck.net import Net
 from relucheck.tape.batches import Batch, LossFunction
 from relucheck.tape.gradients import GradientWatch, Sum
 from relucheck.tape.names import Names
+from relucheck.tape.underflow import Lost
 from relucheck.tape.units import Sites
 
 
@@ -29,7 +30,9 @@ class Session:
     """The figures of a probe while its batches run.
 
     ``trained``: the passes are steps of a training loop, so a loss there is, though not as a function.
-    ``updates`` are norm(change of W) / norm(W) of the optimiser's steps, by parameter.
+    ``updates`` are norm(change of W) / norm(W) of the optimiser's steps, by parameter; ``first_updates``
+    those of the first step. ``moving`` counts the weights of each parameter with a gradient other than 0 in
+    the first batch. ``lost`` are the entries of dL/dz (by layer) and dL/dW (by parameter) lost to half precision.
     """
 
     model: nn.Module
@@ -41,6 +44,10 @@ class Session:
     watch: GradientWatch = field(default_factory=GradientWatch)
     sums: dict[str, Sum] = field(default_factory=dict)
     updates: dict[str, Sum] = field(default_factory=dict)
+    first_updates: dict[str, float] = field(default_factory=dict)
+    moving: dict[str, int] = field(default_factory=dict)
+    lost: dict[str, Lost] = field(default_factory=dict)
+    loss_scale: float = 1.0
     outputs: dict[str, KeptOutput] = field(default_factory=dict)
     read: Net | None = None
     first_batch: Batch | None = None
