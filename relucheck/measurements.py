@@ -114,8 +114,12 @@ class Gradient:
     rescaling of ReLU layers changes; both are root mean squares over the batches. ``rms`` is that
     of dL/dz, the gradient at the layer's output. ``ratio`` is the elasticity over the largest among
     layers of the same ``kind``. ``update`` is norm(change of W) / norm(W) of one step of the optimiser,
-    where one was seen. ``trunk``: everything that reaches the output passes this layer, so
-    that no shortcut goes around it. ``steps`` holds norm(dL/dh_t) of a recurrent layer, first to last.
+    where one was seen, ``first_update`` that of its first step, measured or, for an optimiser given to a
+    probe, computed. ``rectified``: its output goes straight into an activation with a zero slope on
+    one side. ``underflow`` is the share of the nonzero entries of dL/dz or of dL/dW, whichever loses
+    more, that become 0 in the layer's half precision; None in other precisions. ``trunk``: everything
+    that reaches the output passes this layer, so that no shortcut goes around it. ``steps`` holds
+    norm(dL/dh_t) of a recurrent layer, first to last.
     """
 
     name: str
@@ -126,6 +130,9 @@ class Gradient:
     rms: float | None = None
     ratio: float | None = None
     update: float | None = None
+    first_update: float | None = None
+    rectified: bool = False
+    underflow: float | None = None
     frozen: bool = False
     trunk: bool = False
     steps: tuple[float, ...] = ()
@@ -212,7 +219,7 @@ class Measurements:
     ``unreached`` are the trainable parameters that no batch gave a gradient; ``detached``: the loss
     itself requires no gradient. ``batch_norms`` counts the BatchNorm layers applied. ``input_signal``
     is the between-sample standard deviation of the input over its RMS. ``optimiser`` is a class name
-    of torch.optim, empty where it is not known.
+    of torch.optim, empty where it is not known. ``loss_scale`` is what a GradScaler multiplied the loss by.
     """
 
     name: str
@@ -229,4 +236,5 @@ class Measurements:
     batch_norms: int = 0
     optimiser: str = ""
     input_signal: float | None = None
+    loss_scale: float = 1.0
     path: str = ""

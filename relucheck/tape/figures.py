@@ -49,6 +49,7 @@ def measurements_of(session: Session, affine: Affine, training: bool, optimiser:
         batch_norms=sum(node.op == "batch_norm" for node in session.net.nodes),
         optimiser=optimiser,
         input_signal=session.input_signal,
+        loss_scale=session.loss_scale,
         path=session.net.path,
     )
 
@@ -136,6 +137,7 @@ def _gradient(
     node = places.get(owner)
     total, update = session.sums.get(name), session.updates.get(name)
     output = session.watch.outputs.get(owner)
+    lost = [session.lost[key].share for key in (owner, name) if key in session.lost]
     return Gradient(
         name=owner if name.endswith(".weight") else name,
         parameter=name,
@@ -144,6 +146,9 @@ def _gradient(
         weight_norm=norm(parameter),
         rms=output.rms if output is not None else None,
         update=update.rms if update is not None else None,
+        first_update=session.first_updates.get(name),
+        rectified=node is not None and any(reader.one_sided for reader in session.net.consumers(node)),
+        underflow=max(lost, default=None),
         frozen=not parameter.requires_grad,
         trunk=node is not None and node.id in trunk,
         steps=_steps(session, owner),

@@ -30,15 +30,21 @@ class Sum:
 
 @dataclass(slots=True)
 class GradientWatch:
-    """What arrives in backward passes at the outputs of layers and of recurrent activations."""
+    """What arrives in backward passes at the outputs of layers and of recurrent activations.
+
+    ``half`` are the layers whose output is of fp16, so that their gradients are too.
+    """
 
     outputs: dict[str, Sum] = field(default_factory=dict)
+    half: set[str] = field(default_factory=set)
     steps: dict[SiteKey, list[float]] = field(default_factory=dict)
 
     def watch_output(self, layer: str, output: Tensor) -> None:
         """Sums the squares of dL/dz of a layer's output over all passes."""
         if not output.requires_grad:
             return
+        if output.dtype is torch.float16:
+            self.half.add(layer)
         total = self.outputs.setdefault(layer, Sum())
 
         def arrived(gradient: Tensor) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from types import CodeType
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
 from relucheck.measurements import NonFinite, Phase
-from relucheck.tape.batches import Batch
+from relucheck.tape.batches import Batch, tensors_in
 from relucheck.tape.finite import Hunt, finite, is_mask, kind_of, located
 from relucheck.tape.gradients import GradientWatch, Sum, norm
 from relucheck.tape.modes import recording
@@ -45,6 +46,8 @@ class Inspected:
     arrived: dict[str, float] = field(default_factory=dict)
     handles: list[RemovableHandle] = field(default_factory=list)
     bare: list[Tensor] = field(default_factory=list)
+    calls: int = 0
+    received: dict[int, Tensor] = field(default_factory=dict)
 
     def feed(self, batch: Batch) -> None:
         """A call is about to run; what an earlier one returned stays known as that."""
@@ -60,8 +63,17 @@ class Inspected:
     def returned(self, output: Any) -> None:
         """A call has returned; what follows is the loss, up to the next one."""
         self.output = output
+        self.calls += 1
         self.recorder.reading_loss = True
         keep_outputs(self.session, self.recorder.values.get, output)
+        if self.session.watch.half and self.subject.lost is None:
+            self._listen_to(output)
+
+    def _listen_to(self, output: Any) -> None:
+        """Keeps the gradients that the network's outputs receive, until the pass is over."""
+        self.received.clear()
+        for index, tensor in enumerate(t for t in tensors_in(output) if t.requires_grad):
+            self.handles.append(tensor.register_hook(partial(self.received.__setitem__, index)))  # type: ignore[no-untyped-call]
 
     def listen(self) -> None:
         """Notes the norm of every gradient that arrives, without holding on to it."""
@@ -89,13 +101,17 @@ class Inspected:
         self.handles.clear()
         self.bare.clear()
 
-    def keep(self, loss: Tensor | None) -> None:
-        """Adds the pass to the window's sums, after its backward pass has run."""
+    def keep(self, loss: Tensor | None, scale: float) -> None:
+        """Adds the pass to the window's sums, after its backward pass has run, with its loss scaled so."""
         session, batch = self.session, self.batch
         assert batch is not None  # a pass begins with a call
         if session.read is None:
             keep_net(session, self.recorder, batch)
             self.subject.judge(batch)
+        if self.received and self.calls == 1:
+            outputs = sum(t.requires_grad for t in tensors_in(self.output))
+            self.subject.count_lost(batch, [self.received.get(i) for i in range(outputs)], scale)
+        self.received.clear()
         session.first_batch = None
         for name, parameter in session.parameters():
             if parameter.requires_grad:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from relucheck.measurements import NonFinite, Phase
@@ -24,7 +25,7 @@ from relucheck.tape.session import KeptOutput, Session
 from relucheck.tape.units import Sites, between_samples
 from relucheck.tape.values import Value
 
-_HANDLERS = ("__torch_function__", "__torch_dispatch__", "_run", "loss_of")
+_HANDLERS = ("__torch_function__", "__torch_dispatch__", "run_recorded", "loss_of")
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
@@ -36,7 +37,7 @@ def run_pass(session: Session, batch: Batch) -> None:
     broken = _broken_input(session, batch)
     session.watch.steps.clear()
     output, loss = _replayed(session, batch) or _recorded(session, batch)
-    gradients = _backward(session, loss)
+    gradients = backward_of(session, loss)
     sound = _keep_gradients(session, gradients)
     session.sites.end_pass()
     session.samples += session.sites.samples
@@ -53,12 +54,12 @@ def _recorded(session: Session, batch: Batch) -> tuple[Any, Tensor]:
         session.names,
         session.sites,
         session.watch,
-        _run.__code__,
+        run_recorded.__code__,
         first,
         batch_axis=session.batch_axis,
         tracer=Tracer(Numbers.of(session.model)) if first else None,
     )
-    output, loss = _run(session, recorder, batch)
+    output, loss = run_recorded(session, recorder, batch)
     keep_outputs(session, recorder.values.get, output)
     if first:
         keep_net(session, recorder, batch)
@@ -70,7 +71,7 @@ def _replayed(session: Session, batch: Batch) -> tuple[Any, Tensor] | None:
     if session.trace is None:
         return None
     replay = Replay(session.trace, Numbers.of(session.model), session.sites)
-    output, loss = _run(session, replay, batch)
+    output, loss = run_recorded(session, replay, batch)
     if replay.done and keep_known_outputs(session, output):
         return output, loss
     session.trace = None
@@ -78,10 +79,10 @@ def _replayed(session: Session, batch: Batch) -> tuple[Any, Tensor] | None:
     return None
 
 
-def _run(session: Session, recorder: Recorder | Replay, batch: Batch) -> tuple[Any, Tensor]:
+def run_recorded(session: Session, recorder: Recorder | Replay, batch: Batch) -> tuple[Any, Tensor]:
     """The model's output and the loss, recorded; the user's errors get the batch's shapes."""
     recorder.feed(batch)
-    with _Explained(session, recorder, batch):
+    with Explained(session, recorder, batch):
         with following(recorder) if isinstance(recorder, Replay) else recording(recorder):
             output = session.model(*batch.args, **batch.kwargs)
             recorder.reading_loss = True
@@ -90,7 +91,7 @@ def _run(session: Session, recorder: Recorder | Replay, batch: Batch) -> tuple[A
 
 
 @dataclass(frozen=True, slots=True)
-class _Explained:
+class Explained:
     """Lets an error of the user's code out as a ProbeError that says which batch it came from.
 
     Faults of this package and Ctrl-C pass as they are.
@@ -142,7 +143,7 @@ def keep_net(session: Session, recorder: Recorder, batch: Batch) -> None:
         session.input_signal = between_samples(floating[0].detach(), None, session.sites.samples)
 
 
-def _backward(session: Session, loss: Tensor) -> Mapping[str, Tensor | None]:
+def backward_of(session: Session, loss: Tensor) -> Mapping[str, Tensor | None]:
     """dL/dp by parameter name, for the parameters that want one."""
     trainable = {n: p for n, p in session.parameters() if p.requires_grad}
     session.detached = bool(trainable) and not loss.requires_grad
@@ -159,6 +160,8 @@ def _keep_gradients(session: Session, gradients: Mapping[str, Tensor | None]) ->
             dense = gradient.coalesce().values() if gradient.is_sparse else gradient
             size = norm(dense)
             sound &= math.isfinite(size)
+            if session.batches == 0:
+                session.moving[name] = int(torch.count_nonzero(dense))
             total.squares += size**2
             total.count += 1
     return sound
@@ -219,10 +222,10 @@ def _hunted(session: Session, batch: Batch, loss: Tensor) -> NonFinite:
     """Runs a batch again and looks at every operation for the first that is not finite."""
     hunt = Hunt()
     probe = Recorder(
-        session.names, Sites(session.sites.samples), GradientWatch(), _run.__code__, True, hunt=hunt
+        session.names, Sites(session.sites.samples), GradientWatch(), run_recorded.__code__, True, hunt=hunt
     )
-    _, again = _run(session, probe, batch)
-    _backward(session, again)
+    _, again = run_recorded(session, probe, batch)
+    backward_of(session, again)
     suspect = hunt.first
     if suspect is None:
         phase = Phase.BACKWARD if finite(loss) else Phase.FORWARD

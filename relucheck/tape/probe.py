@@ -5,16 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
 from relucheck.measurements import Measurements
 from relucheck.net import Net
 from relucheck.tape.batches import LossFunction, ProbeError, batches_of
 from relucheck.tape.figures import affine_of, measurements_of
+from relucheck.tape.first_step import first_updates
 from relucheck.tape.names import Names
 from relucheck.tape.passes import run_pass
+from relucheck.tape.reference import keep_lost_of_probe
 from relucheck.tape.session import Session
 from relucheck.tape.state import no_trace, settle_modes
+from relucheck.tape.underflow import scalers_seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,8 @@ def measure(
 
     ``batch_axis`` is the axis of the first input that counts samples (1 for recurrent networks
     with batch_first=False). ``optimiser`` is an optimiser or its class name; some verdicts depend
-    on it. Raises ProbeError for batches, outputs and losses that cannot be used.
+    on it, and an optimiser itself gives the size of its first step. Raises ProbeError for batches, outputs
+    and losses that cannot be used.
     """
     if not isinstance(model, nn.Module):
         raise ProbeError(f"model must be an nn.Module, not {type(model).__name__}")
@@ -48,14 +53,22 @@ def measure(
         training = model.training
         settle_modes(model)
         session = Session(model, Names.of(model), loss_fn, batch_axis)
-        for batch in batches_of(batches, loss_fn is not None, max_batches):
-            run_pass(session, batch.copied())
+        with scalers_seen(lambda scaler: _note(session, scaler)):
+            for batch in batches_of(batches, loss_fn is not None, max_batches):
+                run_pass(session, batch.copied())
         if session.read is None:
             raise ProbeError("batches is empty: a probe needs at least one batch to run the model on")
+        keep_lost_of_probe(session)
+        if isinstance(optimiser, torch.optim.Optimizer):
+            session.first_updates = first_updates(optimiser, session.parameters(), session.moving)
         affine = affine_of(session)
         return Measured(
             session.net, measurements_of(session, affine, training, _kind_of_optimiser(optimiser))
         )
+
+
+def _note(session: Session, scaler: torch.amp.GradScaler) -> None:
+    session.loss_scale = float(scaler.get_scale())
 
 
 def _refuse_lazy(model: nn.Module) -> None:

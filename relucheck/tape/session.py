@@ -13,6 +13,7 @@ from relucheck.tape.batches import Batch, LossFunction
 from relucheck.tape.gradients import GradientWatch, Sum
 from relucheck.tape.names import Names
 from relucheck.tape.replay import Trace
+from relucheck.tape.underflow import Lost
 from relucheck.tape.units import Sites
 
 
@@ -31,7 +32,9 @@ class Session:
 
     ``trained``: the passes are steps of a training loop, so a loss there is, though not as a function.
     ``trace`` is what the passes do, as long as they all do the same.
-    ``updates`` are norm(change of W) / norm(W) of the optimiser's steps, by parameter.
+    ``updates`` are norm(change of W) / norm(W) of the optimiser's steps, by parameter; ``first_updates``
+    those of the first step. ``moving`` counts the weights of each parameter with a gradient other than 0 in
+    the first batch. ``lost`` are the entries of dL/dz (by layer) and dL/dW (by parameter) lost to half precision.
     """
 
     model: nn.Module
@@ -43,6 +46,10 @@ class Session:
     watch: GradientWatch = field(default_factory=GradientWatch)
     sums: dict[str, Sum] = field(default_factory=dict)
     updates: dict[str, Sum] = field(default_factory=dict)
+    first_updates: dict[str, float] = field(default_factory=dict)
+    moving: dict[str, int] = field(default_factory=dict)
+    lost: dict[str, Lost] = field(default_factory=dict)
+    loss_scale: float = 1.0
     outputs: dict[str, KeptOutput] = field(default_factory=dict)
     read: Net | None = None
     first_batch: Batch | None = None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from relucheck.tape.first_step import unstepped
 from relucheck.tape.gradients import Sum, norm
 from relucheck.tape.subject import Subject
 
@@ -17,10 +18,14 @@ SAMPLED = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """The weights of one network just before a step, as far as the optimiser owns them."""
+    """The weights of one network just before a step, as far as the optimiser owns them.
+
+    ``fresh`` are those that it has not stepped before.
+    """
 
     subject: Subject
     weights: Mapping[str, tuple[Tensor, Tensor]]
+    fresh: frozenset[str]
 
     @classmethod
     def of(cls, subject: Subject, optimiser: torch.optim.Optimizer) -> Before:
@@ -32,16 +37,21 @@ class Before:
         }
         if weights:
             subject.optimiser = type(optimiser).__name__
-        return cls(subject, weights)
+        fresh = {n for n, (p, _) in weights.items() if n not in subject.updated and unstepped(optimiser, p)}
+        subject.updated.update(weights)
+        return cls(subject, weights, frozenset(fresh))
 
     def compare(self) -> None:
         """Adds norm(change) / norm(weight) of each weight to the window's sums."""
         for name, (parameter, before) in self.weights.items():
             size = norm(before)
             if size > 0:
+                ratio = norm(_sample(parameter) - before) / size
                 total = self.subject.session.updates.setdefault(name, Sum())
-                total.squares += (norm(_sample(parameter) - before) / size) ** 2
+                total.squares += ratio**2
                 total.count += 1
+                if name in self.fresh:
+                    self.subject.session.first_updates[name] = ratio
 
 
 def _sample(parameter: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ from relucheck.tape.batches import Batch, tensors_in
 from relucheck.tape.beneath import Beneath, Careful, possible
 from relucheck.tape.inspected import Inspected, begun
 from relucheck.tape.subject import Subject
+from relucheck.tape.underflow import scalers_seen
 from relucheck.tape.updates import Before
 
 MOST_CALLS = 1000
@@ -57,6 +58,7 @@ class Watcher:
     subjects: dict[int, Subject] = field(default_factory=dict)
     live: dict[int, Inspected] = field(default_factory=dict)
     recent: tuple[Inspected, ...] = ()
+    scaler: torch.amp.GradScaler | None = None
     before: list[Before] = field(default_factory=list)
     listener: Careful = field(default_factory=Careful)
     recording: Beneath = field(init=False)
@@ -164,13 +166,22 @@ class Watcher:
         if held:
             self.recent = tuple(one for one in held if one.arrived)
         for one in self.recent if held else ():
-            one.keep(next(tensors_in(loss), None))
+            one.keep(next(tensors_in(loss), None), self._scale())
         if self.step >= self.due and (self.recent or not held):
             self.inspections += bool(held)
             self.due = _next(self.step, self.every, self.first)
         self.step += 1
         if self.told is not None:
             self.told(self)
+
+    # -- gradient scalers ------------------------------------------------------------------------------
+
+    def scaling(self, scaler: torch.amp.GradScaler) -> None:
+        """A GradScaler is about to multiply a loss; its scale is asked for only where it is wanted."""
+        self.scaler = scaler
+
+    def _scale(self) -> float:
+        return float(self.scaler.get_scale()) if self.scaler is not None else 1.0
 
     # -- optimisers -----------------------------------------------------------------------------------
 
@@ -246,7 +257,8 @@ def watching(watcher: Watcher) -> Iterator[None]:
     torch.autograd.backward = of_tensors
     try:
         calls.follow()
-        yield
+        with scalers_seen(watcher.scaling):
+            yield
     finally:
         torch.Tensor.backward = tensor_backward  # type: ignore[method-assign]
         torch.autograd.backward = backward

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -30,15 +31,21 @@ def run(code: str) -> Report:
 
     names: dict[str, Any] = {}
     exec(compile(code, "<page>", "exec"), names)
-    return probe(names["model"], names["batches"], names.get("loss_fn"), configuration=Settings(select=ALL))
+    return probe(
+        names["model"],
+        names["batches"],
+        names.get("loss_fn"),
+        optimiser=names.get("optimiser"),
+        configuration=Settings(select=ALL),
+    )
 
 
 def codes(report: Report) -> list[str]:
     return [finding.code for finding in report.findings]
 
 
-def test_there_are_eleven() -> None:
-    numbers = [601, 602, 603, 604, 605, 611, 612, 613, 614, 616, 621]
+def test_there_are_thirteen() -> None:
+    numbers = [601, 602, 603, 604, 605, 611, 612, 613, 614, 615, 616, 617, 621]
     assert [rule.rule.code for rule in MEASURED] == [f"RLU{n}" for n in numbers]
 
 
@@ -124,6 +131,40 @@ def test_levels_of_gradient_flow(
 ) -> None:
     gradients = tuple(layer(e) for e in elasticities)
     assert said(measurements(gradients=gradients, optimiser=optimiser)) == expected
+
+
+@pytest.mark.parametrize(
+    ("ratio", "more", "expected"),
+    [
+        (0.15, {}, []),
+        (0.16, {}, [("RLU617", Severity.ADVICE)]),
+        (0.31, {}, [("RLU617", Severity.WARNING)]),
+        (1.01, {}, [("RLU617", Severity.ERROR)]),
+        (1.01, {"rectified": False}, []),
+        (1.01, {"kind": "conv"}, []),
+        (1.01, {"frozen": True}, []),
+    ],
+)
+def test_levels_of_the_first_update(
+    ratio: float, more: dict[str, Any], expected: list[tuple[str, Severity]]
+) -> None:
+    record = replace(layer(1.0), first_update=ratio, rectified=True)
+    assert said(measurements(gradients=(replace(record, **more),))) == expected
+
+
+@pytest.mark.parametrize(
+    ("share", "scale", "words"),
+    [
+        (0.49, 1.0, None),
+        (0.5, 1.0, "makes 50% of the nonzero gradients of 'l1.0' zero without a loss scale"),
+        (1.0, 65536.0, "makes 100% of the nonzero gradients of 'l1.0' zero at a loss scale of 65536"),
+        (None, 1.0, None),
+    ],
+)
+def test_levels_of_underflow(share: float | None, scale: float, words: str | None) -> None:
+    m = measurements(gradients=(layer(1.0, underflow=share),), loss_scale=scale)
+    messages = [f.message for rule in MEASURED for f in rule.check(m)]
+    assert messages == ([] if words is None else [f"fp16 {words}"])
 
 
 def test_a_zero_initialised_head_blocks_the_verdict() -> None:

@@ -248,6 +248,77 @@ def test_d12_certificates_after_layer_norm(excess: float) -> None:
     assert site.certified == (1 if excess < 0 else 0)
 
 
+@pytest.mark.parametrize("name", ["Adam", "AdamW", "Adamax", "Adagrad", "RMSprop"])
+def test_d13_the_first_step_of_adam(name: str) -> None:
+    """lr * sqrt(3 fan_in) under the default initialisation (Kingma and Ba 2015: each entry moves by lr).
+
+    RMSprop divides by the root of (1 - alpha) g^2 without correction, so its first step is ten times that.
+    """
+    model = nn.Sequential(nn.Linear(784, 64), nn.ReLU(), nn.Linear(64, 10))
+    optimiser = getattr(torch.optim, name)(model.parameters(), lr=1e-3)
+    batch = (torch.randn(64, 784), torch.randint(0, 10, (64,)))
+    found = measure(model, [batch], F.cross_entropy, optimiser=optimiser).measurements.gradients[0]
+    factor = 10 if name == "RMSprop" else 1
+    assert found.first_update == pytest.approx(factor * 1e-3 * math.sqrt(3 * 784), rel=0.025)
+    before = model[0].weight.detach().clone()
+    F.cross_entropy(model(batch[0]), batch[1]).backward()
+    optimiser.step()
+    stepped = float((model[0].weight.detach() - before).norm() / before.norm())
+    assert found.first_update == pytest.approx(stepped, rel=2e-3)
+    again = measure(model, [batch], F.cross_entropy, optimiser=optimiser).measurements.gradients[0]
+    assert again.first_update is None
+
+
+def test_d13_inputs_that_are_always_zero_move_nothing() -> None:
+    model = nn.Sequential(nn.Linear(100, 64, dtype=F64), nn.ReLU(), nn.Linear(64, 10, dtype=F64))
+    x = torch.randn(64, 100, dtype=F64)
+    x[:, 75:] = 0.0
+    batch = (x, torch.randint(0, 10, (64,)))
+    optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
+    found = measure(model, [batch], F.cross_entropy, optimiser=optimiser).measurements.gradients[0]
+    size = float(model[0].weight.detach().norm())
+    assert found.first_update == pytest.approx(1e-2 * math.sqrt(64 * 75) / size, rel=1e-12)
+
+
+@pytest.mark.parametrize("half", ["autocast", "weights"])
+@pytest.mark.parametrize(
+    ("exponent", "scale", "share"), [(-25, 1.0, 1.0), (-24, 1.0, 0.0), (-25, 2.0, 0.0), (-26, 2.0, 1.0)]
+)
+def test_d14_the_smallest_number_of_half_precision(
+    half: str, exponent: int, scale: float, share: float
+) -> None:
+    """2^-25 lies halfway between 0 and the smallest subnormal 2^-24 and rounds to even, 0 (IEEE 754)."""
+    model = nn.Linear(3, 5, bias=False)
+    x = torch.ones(4, 3)
+    if half == "weights":
+        model, x = model.half(), x.half()
+    scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+    with torch.autocast("cpu", torch.float16, enabled=half == "autocast"):
+        found = measure(model, [x], lambda y: scaler.scale(y.float().sum() * 2.0**exponent)).measurements
+    assert (found.gradients[0].underflow, found.loss_scale) == (share, scale)
+    assert model.weight.dtype is (torch.float16 if half == "weights" else torch.float32)
+
+
+def test_d14_a_scale_cures_what_does_not_vanish() -> None:
+    """Over 12 layers at a scale of 65,536 the first one loses nothing with ReLU and all with sigmoid."""
+    for activation, width, first in ((nn.ReLU, 64, 0.0), (nn.Sigmoid, 256, 1.0)):
+        parts: list[nn.Module] = []
+        for _ in range(12):
+            parts += [nn.Linear(width, width), activation()]
+        model = nn.Sequential(*parts, nn.Linear(width, 10))
+        batch = (torch.randn(32, width), torch.randint(0, 10, (32,)))
+        with torch.autocast("cpu", torch.float16):
+            found = measure(model, [batch], lambda y, t: 65536 * F.cross_entropy(y, t)).measurements
+        assert found.gradients[0].underflow == pytest.approx(first, abs=1e-3)
+
+
+def test_single_precision_and_bfloat16_lose_nothing() -> None:
+    model = nn.Linear(3, 5)
+    assert measured(model, torch.randn(4, 3)).gradients[0].underflow is None
+    with torch.autocast("cpu", torch.bfloat16):
+        assert measured(model, torch.randn(4, 3)).gradients[0].underflow is None
+
+
 class Formula(nn.Module):
     def __init__(self, kind: str) -> None:
         super().__init__()

@@ -48,6 +48,7 @@ def traces() -> tuple[Any, ...]:
         len(optimisers._global_optimizer_post_hooks),
         len(_get_current_function_mode_stack()),
         len(_get_current_dispatch_mode_stack()),
+        torch.amp.GradScaler.scale,
     )
 
 
@@ -341,6 +342,51 @@ def test_autocast_and_a_gradient_scaler(dtype: torch.dtype) -> None:
     assert [site.dead for site in watch.report.activations] == [12]
     if dtype is torch.float16:
         assert "RLU614" not in [f.code for f in watch.findings]
+
+
+def half(steps: int, scale: float, depth: int = 12) -> Any:
+    parts: list[nn.Module] = []
+    for _ in range(depth):
+        parts += [nn.Linear(64, 64), nn.ReLU(inplace=True)]
+    model = nn.Sequential(*parts, nn.Linear(64, 10))
+    optimiser = torch.optim.SGD(model.parameters(), 1e-3)
+    scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+    x, y = torch.randn(64, 64), torch.randint(0, 10, (64,))
+    with relucheck.watch(every=1) as watch:
+        for _ in range(steps):
+            optimiser.zero_grad()
+            with torch.autocast("cpu", torch.float16):
+                loss = F.cross_entropy(model(x), y)
+            scaler.scale(loss).backward()
+            scaler.step(optimiser)
+            scaler.update()
+    assert watch.report.crashes == ()
+    return watch.report
+
+
+def test_gradients_that_half_precision_loses() -> None:
+    torch.manual_seed(0)
+    (network,) = half(3, 1.0).networks
+    shares = [g.underflow for g in network.last.gradients]
+    assert shares[0] == pytest.approx(0.4, abs=0.15)
+    assert shares[-1] == 0.0
+    (scaled,) = half(3, 65536.0).networks
+    assert (scaled.last.loss_scale, scaled.last.gradients[0].underflow) == (65536.0, 0.0)
+
+
+def test_underflow_is_measured_on_the_first_step_that_does_not_overflow() -> None:
+    report = half(40, 2.0**40, depth=2)
+    (network,) = report.networks
+    assert network.last.loss_scale < 2.0**40
+    assert network.last.gradients[0].underflow == 0.0
+
+
+def test_the_first_update_is_that_of_the_first_step() -> None:
+    report = train(mlp(), 20, lr=0.1, every=1)
+    (network,) = report.networks
+    assert network.first.gradients[0].first_update == pytest.approx(0.1 * 24**0.5, rel=0.15)
+    assert network.last.gradients[0].first_update is None
+    assert [f.severity.value for f in report.findings if f.code == "RLU617"] == ["warning"]
 
 
 def test_an_affine_network() -> None:
