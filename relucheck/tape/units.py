@@ -15,6 +15,7 @@ from torch import Tensor
 
 from relucheck.span import Span
 from relucheck.tape.aten import Plateau
+from relucheck.tape.histograms import Bins
 
 SATURATED_SHARE = 0.95
 """A unit counts as saturated if it stays on a plateau in this share of the samples (theory, 2)."""
@@ -75,6 +76,7 @@ class Counts:
     span: Span | None = None
     signal: float | None = None
     certified: tuple[int, ...] = ()
+    bins: Bins = field(default_factory=Bins)
     current: _Pass | None = None
 
     @classmethod
@@ -148,6 +150,7 @@ class Sites:
             counts.by_sample &= counts.current is None  # calls on batches of several sizes in one pass
             counts.fold(0)
             counts.current = seen
+        counts.bins.add(z)
         return counts
 
     def end_pass(self) -> None:
