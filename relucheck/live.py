@@ -16,6 +16,7 @@ from relucheck.net import Crash, Net, Node
 from relucheck.span import Span
 from relucheck.tape.batches import LossFunction, ProbeError
 from relucheck.tape.probe import Measured, measure
+from relucheck.timeline import Watched
 
 __all__ = ["ProbeError", "Report", "probe"]
 
@@ -44,6 +45,12 @@ class Report:
         """The network as read off the first pass."""
         return (self.net,)
 
+    @property
+    def shown(self) -> Watched:
+        """What pictures are drawn of: the network as at one moment."""
+        m = self.measurements
+        return Watched(m.name, m.batches, (), m, m, self.net)
+
     def table(self) -> str:
         """The figures and the findings as text for a terminal."""
         from relucheck.report._table import table
@@ -63,7 +70,7 @@ class Report:
         """
         from relucheck.report._html import page
 
-        text = page(self.measurements, self.findings)
+        text = page(self.shown, self.findings)
         if path is not None:
             Path(path).write_text(text, encoding="utf-8")
         return text

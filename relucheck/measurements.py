@@ -32,6 +32,24 @@ def never_seen_bound(samples: int) -> float:
 
 
 @dataclass(frozen=True, slots=True)
+class Histogram:
+    """Pre-activations of one site, all units together: ``counts`` of equal bins from ``low`` to ``high``.
+
+    ``below`` and ``above`` count the entries outside. Of large tensors an even sample is counted.
+    """
+
+    low: float
+    high: float
+    counts: tuple[int, ...]
+    below: int = 0
+    above: int = 0
+
+    @property
+    def total(self) -> int:
+        return sum(self.counts) + self.below + self.above
+
+
+@dataclass(frozen=True, slots=True)
 class Activation:
     """One activation site: the same function applied to the same layer's units, in every pass.
 
@@ -61,6 +79,7 @@ class Activation:
     last: bool = False
     trunk: bool = False
     signal: float | None = None
+    histogram: Histogram | None = None
     calls: int = 1
     producer: str = ""
     node: int | None = None

@@ -12,9 +12,11 @@ print(watch.report.table())
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import CodeType, TracebackType
 from typing import Any
 
@@ -71,6 +73,18 @@ class TrainingReport:
         from relucheck.report._training import training_table
 
         return training_table(self.networks, self.findings, self.steps, self.inspected)
+
+    def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
+        """The report as one self-contained HTML page, also written to ``path`` where one is given.
+
+        Needs Jinja2 (``pip install "relucheck[report]"``); raises ImportError without it.
+        """
+        from relucheck.report._html import training_page
+
+        text = training_page(self.networks, self.findings, self.steps, self.inspected)
+        if path is not None:
+            Path(path).write_text(text, encoding="utf-8")
+        return text
 
     def failing(self, fail_on: str = "warning") -> tuple[Finding, ...]:
         """The findings at or above a severity; ``never`` fails on none."""

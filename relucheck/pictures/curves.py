@@ -10,6 +10,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from relucheck import curves
+
 Array = NDArray[np.float64]
 Function = Callable[[Array], Array]
 
@@ -29,24 +31,21 @@ class Curve:
     kinks: tuple[float, ...] = ()
 
 
-def _sigmoid(x: Array) -> Array:
-    return 0.5 * (1.0 + np.tanh(0.5 * x))
+def _over(function: Callable[[float], float]) -> Function:
+    """A function of one number, applied to each entry of an array."""
+    return lambda x: np.array([function(v) for v in x.ravel().tolist()]).reshape(x.shape)
 
 
-def _normal_cdf(x: Array) -> Array:
-    return np.array([0.5 * math.erfc(-v / math.sqrt(2.0)) for v in x.ravel()]).reshape(x.shape)
+_sigmoid = _over(curves.sigmoid)
+_normal_cdf = _over(lambda v: 0.5 * math.erfc(-v / math.sqrt(2.0)))
 
 
 def _normal_pdf(x: Array) -> Array:
     return np.exp(-0.5 * x * x) / math.sqrt(2.0 * math.pi)
 
 
-def _softplus(x: Array) -> Array:
-    return np.logaddexp(0.0, x)
-
-
 def _mish_slope(x: Array) -> Array:
-    t = np.tanh(_softplus(x))
+    t = np.tanh(np.logaddexp(0.0, x))
     return t + x * _sigmoid(x) * (1.0 - t * t)
 
 
@@ -56,27 +55,22 @@ def _inside(low: float, high: float, slope: float) -> Function:
 
 
 def _clip(low: float, high: float) -> Function:
-    return lambda x: np.clip(x, low, high)
+    return _over(curves.clip(low, high))
 
 
 def _two_slopes(negative: float) -> tuple[Function, Function]:
     """The identity above 0 and a straight line below, and its slope."""
-    return (lambda x: np.where(x > 0, x, negative * x)), (lambda x: np.where(x > 0, 1.0, negative))
+    return _over(curves.two_slopes(negative)), (lambda x: np.where(x > 0, 1.0, negative))
 
 
 def _exponential(alpha: float, scale: float) -> tuple[Function, Function]:
     """The identity above 0 and an exponential below, scaled, and its slope."""
 
-    def value(x: Array) -> Array:
-        return scale * np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0.0)))
-
     def slope(x: Array) -> Array:
         return scale * np.where(x > 0, 1.0, alpha * np.exp(np.minimum(x, 0.0)))
 
-    return value, slope
+    return _over(curves.exponential(alpha, scale)), slope
 
-
-_SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 
 CURVES: Mapping[str, tuple[Curve, ...]] = {
     "zero slope on a whole side": (
@@ -85,7 +79,7 @@ CURVES: Mapping[str, tuple[Curve, ...]] = {
         Curve(
             "Hardswish",
             "x · min(max(0, x + 3), 6) / 6",
-            lambda x: x * np.clip(x + 3.0, 0.0, 6.0) / 6.0,
+            _over(curves.hardswish),
             lambda x: np.where(x <= -3.0, 0.0, np.where(x >= 3.0, 1.0, (2.0 * x + 3.0) / 6.0)),
             (-3.0, 3.0),
         ),
@@ -98,34 +92,34 @@ CURVES: Mapping[str, tuple[Curve, ...]] = {
         Curve(
             "SELU",
             "1.05 · (x, or 1.67 (exp(x) - 1) below 0)",
-            *_exponential(_SELU_ALPHA, _SELU_SCALE),
+            *_exponential(*curves.SELU),
             (0.0,),
         ),
     ),
     "smooth": (
-        Curve("Softplus", "log(1 + exp(x))", _softplus, _sigmoid),
+        Curve("Softplus", "log(1 + exp(x))", _over(curves.softplus), _sigmoid),
         Curve(
             "GELU",
             "x · Φ(x)",
-            lambda x: x * _normal_cdf(x),
+            _over(curves.gelu),
             lambda x: _normal_cdf(x) + x * _normal_pdf(x),
         ),
         Curve(
             "SiLU",
             "x · sigmoid(x)",
-            lambda x: x * _sigmoid(x),
+            _over(curves.silu),
             lambda x: _sigmoid(x) * (1.0 + x * (1.0 - _sigmoid(x))),
         ),
-        Curve("Mish", "x · tanh(softplus(x))", lambda x: x * np.tanh(_softplus(x)), _mish_slope),
+        Curve("Mish", "x · tanh(softplus(x))", _over(curves.mish), _mish_slope),
     ),
     "saturating": (
         Curve("Sigmoid", "1 / (1 + exp(-x))", _sigmoid, lambda x: _sigmoid(x) * _sigmoid(-x)),
         Curve("Tanh", "tanh(x)", np.tanh, lambda x: 1.0 / np.cosh(x) ** 2),
-        Curve("Softsign", "x / (1 + |x|)", lambda x: x / (1.0 + abs(x)), lambda x: (1.0 + abs(x)) ** -2.0),
+        Curve("Softsign", "x / (1 + |x|)", _over(curves.softsign), lambda x: (1.0 + abs(x)) ** -2.0),
         Curve(
             "Hardsigmoid",
             "min(max(0, x / 6 + 1/2), 1)",
-            lambda x: np.clip(x / 6.0 + 0.5, 0.0, 1.0),
+            _over(curves.hardsigmoid),
             _inside(-3.0, 3.0, 1.0 / 6.0),
             (-3.0, 3.0),
         ),

@@ -97,6 +97,7 @@ def _activation(name: str, counts: Counts, last: frozenset[int], trunk: frozense
         last=counts.node in last,
         trunk=counts.node in trunk,
         signal=counts.signal,
+        histogram=counts.bins.histogram(),
         calls=counts.calls,
         producer=counts.producer,
         node=counts.node,

@@ -397,6 +397,8 @@ class Recorder:
         units = z.shape[-1 if main.axis is None else main.axis] if z.ndim else 1
         key = SiteKey(self._site(reading.op, main), reading.op, main.weights, main.depth, units)
         counts = self.sites.observe(key, z, main.axis, where)
+        if self.detailed:
+            counts.bins.add(z)
         if counts.node is None:
             counts.producer = main.affine or main.label
             counts.raw = self._permanent(main)

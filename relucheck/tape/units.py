@@ -15,6 +15,7 @@ from torch import Tensor
 
 from relucheck.span import Span
 from relucheck.tape.aten import Plateau
+from relucheck.tape.histograms import Bins
 
 SATURATED_SHARE = 0.95
 """A unit counts as saturated if it stays on a plateau in this share of the samples (theory, 2)."""
@@ -75,6 +76,7 @@ class Counts:
     span: Span | None = None
     signal: float | None = None
     certified: tuple[int, ...] = ()
+    bins: Bins = field(default_factory=Bins)
     current: list[_Pass] = field(default_factory=list)
 
     @classmethod
