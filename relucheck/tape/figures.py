@@ -13,7 +13,7 @@ from relucheck.ops import Kind
 from relucheck.tape.affine import affine_path, judge_affine
 from relucheck.tape.gradients import norm
 from relucheck.tape.graph import trunk_of
-from relucheck.tape.names import owner_of
+from relucheck.tape.names import layer_of, owner_of
 from relucheck.tape.session import Session
 from relucheck.tape.units import Counts
 
@@ -137,7 +137,7 @@ def _gradient(
     total, update = session.sums.get(name), session.updates.get(name)
     output = session.watch.outputs.get(owner)
     return Gradient(
-        name=owner if name.endswith(".weight") else name,
+        name=layer_of(name),
         parameter=name,
         kind=_kind(session, owner, parameter),
         norm=total.rms if total is not None else None,

@@ -24,12 +24,18 @@ from relucheck.timeline import Moment, moment_of, thinned
 
 @dataclass(slots=True)
 class Subject:
-    """A network whose own call was the outermost one, with everything kept about it."""
+    """A network whose own call was the outermost one, with everything kept about it.
+
+    ``path`` is what its layers' names begin with where networks are told apart, ``title`` what the
+    report calls it. ``untold`` is a window that has closed and that no logger has heard of.
+    """
 
     model: nn.Module
     names: Names
     session: Session
     window: float = DETERMINED_FROM
+    path: str = ""
+    title: str = ""
     optimiser: str = ""
     since: int = 0
     until: int = 0
@@ -39,16 +45,16 @@ class Subject:
     last: Measured | None = None
     non_finite: NonFinite | None = None
     affine: Affine | None = None
+    untold: Measured | None = None
 
     @classmethod
-    def of(cls, model: nn.Module, window: float) -> Subject:
+    def of(cls, model: nn.Module, window: float, path: str, title: str) -> Subject:
         names = Names.of(model)
-        return cls(model, names, _session(model, names), window)
+        return cls(model, names, _session(model, names), window, path, title)
 
     def renew(self, step: int) -> Session:
         """The session for an inspected step, a new one where the window before is full."""
-        if self.session.samples >= self.window:
-            self.close()
+        self.close_if_full()
         if self.session.batches == 0:
             self.since = step
         self.until = step
@@ -66,16 +72,26 @@ class Subject:
             settle_modes(self.model)
             self.affine = judge_affine(self.model, batch, path, self.session.net)
 
+    def close_if_full(self) -> None:
+        """Ends the window once it has the samples to judge a unit by."""
+        if self.session.samples >= self.window:
+            self.close()
+
     def close(self) -> None:
         """Ends a window; one with too few samples at the end does not replace a full one."""
         session = self.session
         if session.batches and session.read is not None:
             measured = self._measured(session)
             self.moments = thinned([*self.moments, moment_of(measured.measurements, self.since, self.until)])
-            self.first = self.first or measured
+            self.first, self.untold = self.first or measured, measured
             if self.last is None or session.samples >= self.window:
                 self.last = measured
         self.session = _session(self.model, self.names)
+
+    def told(self) -> Measured | None:
+        """The window that closed since this was asked last."""
+        measured, self.untold = self.untold, None
+        return measured
 
     def _measured(self, session: Session) -> Measured:
         affine = self.affine if self.first is None else None

@@ -150,6 +150,13 @@ class Sites:
             counts.current = seen
         return counts
 
+    def abandon(self) -> None:
+        """Forgets a pass that has not ended, and sites that no other one reached."""
+        for key, counts in list(self.counts.items()):
+            counts.current = None
+            if not counts.calls:
+                del self.counts[key]
+
     def end_pass(self) -> None:
         for counts in self.counts.values():
             counts.fold(self.samples)

@@ -34,14 +34,17 @@ class Before:
             subject.optimiser = type(optimiser).__name__
         return cls(subject, weights)
 
-    def compare(self) -> None:
-        """Adds norm(change) / norm(weight) of each weight to the window's sums."""
+    def compare(self) -> dict[str, float]:
+        """norm(change) / norm(weight) by weight, added to the window's sums as well."""
+        ratios = {}
         for name, (parameter, before) in self.weights.items():
             size = norm(before)
             if size > 0:
+                ratios[name] = norm(_sample(parameter) - before) / size
                 total = self.subject.session.updates.setdefault(name, Sum())
-                total.squares += (norm(_sample(parameter) - before) / size) ** 2
+                total.squares += ratios[name] ** 2
                 total.count += 1
+        return ratios
 
 
 def _sample(parameter: Tensor) -> Tensor:
