@@ -292,7 +292,7 @@ class Watcher:
         for subject in self.subjects.values():
             self._guarded(subject.close)
         self.rest, self.recent = self._inspection(), ()
-        self.finished, self.alive = True, None
+        self.finished, self.alive, self.optimiser = True, None, None
 
     def _guarded(self, work: Callable[[], object]) -> None:
         if self.crash is None:
