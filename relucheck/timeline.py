@@ -29,6 +29,23 @@ class Moment:
 
 
 @dataclass(frozen=True, slots=True)
+class Inspection:
+    """What one inspected step showed, as a logger takes it.
+
+    ``step`` is the number of backward passes before it. ``figures`` are numbers by name,
+    ``relucheck/<layer>/<figure>``: ``gradient`` is norm(dL/dW) of this backward pass, ``elasticity``
+    that times norm(W), ``update`` norm(change of W) / norm(W) of the optimiser's step that used it;
+    where a window of samples is complete with this step, ``silent`` (one-sided activations) or
+    ``saturated`` (the others) is the share of its units. ``activity`` then holds, for
+    ``relucheck/<layer>/activity``, the share of the window's samples in which each unit fired.
+    """
+
+    step: int
+    figures: Mapping[str, float]
+    activity: Mapping[str, tuple[float, ...]]
+
+
+@dataclass(frozen=True, slots=True)
 class Watched:
     """One network of a training: its windows over time, and the figures of the first and the last."""
 

@@ -31,9 +31,9 @@ from relucheck.net import Crash
 from relucheck.tape.probe import Measured
 from relucheck.tape.subject import Subject
 from relucheck.tape.watcher import Watcher, watching
-from relucheck.timeline import Watched
+from relucheck.timeline import Inspection, Watched
 
-__all__ = ["TrainingReport", "Watched", "watch"]
+__all__ = ["Inspection", "TrainingReport", "Watched", "watch"]
 
 EVERY, FIRST = 50, 5
 """By default the first five steps are inspected, then one in fifty: less than 1 % of a training's time."""
@@ -93,16 +93,26 @@ class TrainingReport:
         rank = Severity(fail_on).rank
         return tuple(finding for finding in self.findings if finding.severity.rank >= rank)
 
+    def raise_if_unhealthy(self, fail_on: str = "warning") -> None:
+        """Raises AssertionError with the table where a finding is at or above that severity."""
+        __tracebackhide__ = True  # pytest shows the caller's line instead
+        failing = self.failing(fail_on)
+        if failing:
+            count = f"{len(failing)} finding{'s' if len(failing) > 1 else ''}"
+            raise AssertionError(f"the training is not healthy: {count}\n\n{self.table()}")
+
 
 @dataclass(slots=True)
 class watch:  # noqa: N801 (it reads as a verb, like open)
     """Watches every ``backward()`` inside a with-block.
 
-    ``model`` limits it to one network; by default every network is followed that is called from
-    outside any other. ``every``: one step in that many is inspected, ``first``: and so many at the
-    start. A step is one backward pass. Units are judged and shown by windows of inspected steps with
-    ``window`` samples at least. Steps that are not inspected cost nothing measurable, and
-    whatever happens inside, nothing of the watching is left behind.
+    ``model`` limits it to one network, or to its parts where those are called one by one; by default
+    every network is followed that is called from outside any other. ``every``: one step in that many
+    is inspected, ``first``: and so many at the start. A step is one backward pass. Units are judged
+    and shown by windows of inspected steps with ``window`` samples at least. ``on_step`` is called
+    with the ``Inspection`` of each inspected step, after its optimiser's step, and what it raises is
+    raised there. Steps that are not inspected cost nothing measurable, and whatever happens inside,
+    nothing of the watching is left behind.
     """
 
     model: Any = None
@@ -112,6 +122,8 @@ class watch:  # noqa: N801 (it reads as a verb, like open)
     configuration: Configuration | None = None
     stop: CodeType | None = None
     told: Callable[[Watcher], None] | None = None
+    on_step: Callable[[Inspection], object] | None = None
+    alive: Callable[[], bool] | None = None
     _watcher: Watcher | None = field(default=None, repr=False)
     _stack: ExitStack = field(default_factory=ExitStack, repr=False)
     _report: TrainingReport | None = field(default=None, repr=False)
@@ -119,6 +131,8 @@ class watch:  # noqa: N801 (it reads as a verb, like open)
     def __post_init__(self) -> None:
         if self.model is not None and not isinstance(self.model, nn.Module):
             raise TypeError(f"model must be an nn.Module, not {type(self.model).__name__}")
+        if self.on_step is not None and not callable(self.on_step):
+            raise TypeError(f"on_step must be callable, not {type(self.on_step).__name__}")
         if self.every < 1 or self.first < 0:
             raise ValueError(
                 f"every must be at least 1 and first at least 0, not {self.every} and {self.first}"
@@ -128,17 +142,35 @@ class watch:  # noqa: N801 (it reads as a verb, like open)
         if self._watcher is not None:
             raise RuntimeError("a watch is entered once; make another one")
         stop = self.stop or _outermost()
-        self._watcher = Watcher(self.every, self.first, self.model, stop, self.window, self.told)
+        self._watcher = Watcher(
+            self.every, self.first, self.model, stop, self.window, self.told, self.on_step, self.alive
+        )
         self._stack.enter_context(watching(self._watcher))
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.end(tell=error is None)
+
+    def end(self, *, tell: bool = True) -> None:
+        """Ends the watching where no with-block does it; ``on_step`` hears of what that brings, unless told not to."""
         self._stack.close()
+        if tell and self._watcher is not None:
+            self._watcher.tell_rest()
+
+    def settle(self) -> None:
+        """Tells ``on_step`` of the step inspected last, where several optimisers leave open which one ends it."""
+        if self._watcher is not None:
+            self._watcher.settle()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the watching is over, so that there is a report."""
+        return self._watcher is not None and self._watcher.finished
 
     @property
     def report(self) -> TrainingReport:
         """What was seen; only after the with-block."""
-        if self._watcher is None or not self._watcher.finished:
+        if self._watcher is None or not self.finished:
             raise RuntimeError("the report of a watch is made when its with-block has ended")
         if self._report is None:
             self._report = _report_of(self._watcher, self.configuration or Settings())
@@ -174,7 +206,7 @@ def _report_of(watcher: Watcher, configuration: Configuration) -> TrainingReport
 
 def _watched(subject: Subject, first: Measured, last: Measured) -> Watched:
     return Watched(
-        type(subject.model).__name__,
+        subject.title,
         subject.steps,
         tuple(subject.moments),
         first.measurements,

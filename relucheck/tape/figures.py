@@ -13,7 +13,7 @@ from relucheck.ops import Kind
 from relucheck.tape.affine import affine_path, judge_affine
 from relucheck.tape.gradients import norm
 from relucheck.tape.graph import trunk_of
-from relucheck.tape.names import owner_of
+from relucheck.tape.names import layer_of, owner_of
 from relucheck.tape.session import Session
 from relucheck.tape.units import Counts
 
@@ -140,7 +140,7 @@ def _gradient(
     output = session.watch.outputs.get(owner)
     lost = [session.lost[key].share for key in (owner, name) if key in session.lost]
     return Gradient(
-        name=owner if name.endswith(".weight") else name,
+        name=layer_of(name),
         parameter=name,
         kind=_kind(session, owner, parameter),
         norm=total.rms if total is not None else None,

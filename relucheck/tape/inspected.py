@@ -31,11 +31,13 @@ from relucheck.tape.units import Sites
 class Inspected:
     """What a network's calls showed since the last backward pass, until the next one is over.
 
-    ``arrived`` are the norms of dL/dW that its parameters received, by name. Several calls (the time
-    steps of a loop, two halves of a batch) count as one pass.
+    ``arrived`` are the norms of dL/dW that its parameters received, by name, ``sizes`` the norms of
+    its weights at that time where somebody wants them, ``updates`` the ratios of the optimiser's
+    step after it. Several calls (the time steps of a loop, two halves of a batch) count as one pass.
     """
 
     subject: Subject
+    step: int
     session: Session
     recorder: Recorder
     stop: CodeType
@@ -44,6 +46,8 @@ class Inspected:
     batch: Batch | None = None
     output: Any = None
     arrived: dict[str, float] = field(default_factory=dict)
+    sizes: dict[str, float] = field(default_factory=dict)
+    updates: dict[str, float] = field(default_factory=dict)
     handles: list[RemovableHandle] = field(default_factory=list)
     bare: list[Tensor] = field(default_factory=list)
     calls: int = 0
@@ -124,6 +128,20 @@ class Inspected:
             self.subject.non_finite = self._culprit(batch, loss)
         self.batch = self.output = None
 
+    def weigh(self) -> None:
+        """Notes the norms of the weights that a gradient has arrived at."""
+        self.sizes = {
+            name: norm(parameter)
+            for name, parameter in self.session.parameters()
+            if parameter.ndim >= 2 and name in self.arrived
+        }
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a weight has a gradient that no optimiser has used yet."""
+        weights = (name for name, p in self.session.parameters() if p.ndim >= 2)
+        return any(name in self.arrived and name not in self.updates for name in weights)
+
     def _sound(self, loss: Tensor | None) -> bool:
         """Whether loss and gradients are finite; a GradScaler skips steps whose gradients are not."""
         if loss is not None and not finite(loss.detach()):
@@ -156,12 +174,13 @@ def begun(subject: Subject, step: int, stop: CodeType) -> Inspected:
     """A network is called for the first time since the last backward pass."""
     session = subject.renew(step)
     session.watch.steps.clear()
+    session.sites.abandon()
     recorder = Recorder(session.names, session.sites, session.watch, stop, session.read is None)
     scaled = any(
         torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.float16
         for device in ("cpu", "cuda")
     )
-    one = Inspected(subject, session, recorder, stop, subject.model.training, scaled)
+    one = Inspected(subject, step, session, recorder, stop, subject.model.training, scaled)
     one.listen()
     return one
 

@@ -26,9 +26,9 @@ class Names:
 
     @classmethod
     def of(cls, model: nn.Module) -> Names:
-        modules = {id(module): _clean(name) for name, module in model.named_modules()}
-        parameters = {id(p): _clean(name) for name, p in model.named_parameters()}
-        buffers = {id(b): _clean(name) for name, b in model.named_buffers()}
+        modules = {id(module): cleaned(name) for name, module in model.named_modules()}
+        parameters = {id(p): cleaned(name) for name, p in model.named_parameters()}
+        buffers = {id(b): cleaned(name) for name, b in model.named_buffers()}
         return cls(model, modules, parameters, buffers)
 
     def path(self, module: nn.Module) -> str | None:
@@ -40,7 +40,7 @@ class Names:
         return self.parameters.get(id(tensor)) or self.buffers.get(id(tensor))
 
 
-def _clean(name: str) -> str:
+def cleaned(name: str) -> str:
     """The path without what wrappers add: torch.compile's and DataParallel's prefixes."""
     return ".".join(part for part in name.split(".") if part not in ("_orig_mod", "module")) or ""
 
@@ -52,6 +52,11 @@ def owner_of(parameter: str) -> str:
     """
     path = parameter.partition(".parametrizations.")[0]
     return path if path != parameter else parameter.rpartition(".")[0]
+
+
+def layer_of(parameter: str) -> str:
+    """What the figures of a weight stand under: its layer, or its own name where it is not called weight."""
+    return owner_of(parameter) if parameter.endswith(".weight") else parameter
 
 
 def spelling_of(module: nn.Module) -> Spelling | None:
@@ -74,7 +79,7 @@ def layers_of(names: Names) -> tuple[Layer, ...]:
 
 
 def _modules(names: Names) -> list[tuple[str, nn.Module]]:
-    return [(_clean(name), module) for name, module in names.model.named_modules()]
+    return [(cleaned(name), module) for name, module in names.model.named_modules()]
 
 
 def _layer(index: int, path: str, module: nn.Module, names: Names) -> Layer:

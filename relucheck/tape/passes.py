@@ -75,7 +75,7 @@ def _replayed(session: Session, batch: Batch) -> tuple[Any, Tensor] | None:
     if replay.done and keep_known_outputs(session, output):
         return output, loss
     session.trace = None
-    session.sites.forget_pass()
+    session.sites.abandon()
     return None
 
 

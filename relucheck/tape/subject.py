@@ -32,12 +32,16 @@ class Subject:
 
     ``lost`` are the gradients that half precision loses, counted once, and ``scale`` what the loss was multiplied
     by then; ``updated`` are the weights that an optimiser was seen to step.
+    ``path`` is what its layers' names begin with where networks are told apart, ``title`` what the
+    report calls it. ``untold`` is a window that has closed and that no logger has heard of.
     """
 
     model: nn.Module
     names: Names
     session: Session
     window: float = DETERMINED_FROM
+    path: str = ""
+    title: str = ""
     optimiser: str = ""
     since: int = 0
     until: int = 0
@@ -50,16 +54,16 @@ class Subject:
     last: Measured | None = None
     non_finite: NonFinite | None = None
     affine: Affine | None = None
+    untold: Measured | None = None
 
     @classmethod
-    def of(cls, model: nn.Module, window: float) -> Subject:
+    def of(cls, model: nn.Module, window: float, path: str, title: str) -> Subject:
         names = Names.of(model)
-        return cls(model, names, _session(model, names), window)
+        return cls(model, names, _session(model, names), window, path, title)
 
     def renew(self, step: int) -> Session:
         """The session for an inspected step, a new one where the window before is full."""
-        if self.session.samples >= self.window:
-            self.close()
+        self.close_if_full()
         if self.session.batches == 0:
             self.since = step
         self.until = step
@@ -89,16 +93,26 @@ class Subject:
             keep_lost_of_step(self.session, batch, received)
         self.lost, self.scale = self.session.lost, scale
 
+    def close_if_full(self) -> None:
+        """Ends the window once it has the samples to judge a unit by."""
+        if self.session.samples >= self.window:
+            self.close()
+
     def close(self) -> None:
         """Ends a window; one with too few samples at the end does not replace a full one."""
         session = self.session
         if session.batches and session.read is not None:
             measured = self._measured(session)
             self.moments = thinned([*self.moments, moment_of(measured.measurements, self.since, self.until)])
-            self.first = self.first or measured
+            self.first, self.untold = self.first or measured, measured
             if self.last is None or session.samples >= self.window:
                 self.last = measured
         self.session = _session(self.model, self.names)
+
+    def told(self) -> Measured | None:
+        """The window that closed since this was asked last."""
+        measured, self.untold = self.untold, None
+        return measured
 
     def _measured(self, session: Session) -> Measured:
         affine = self.affine if self.first is None else None

@@ -153,10 +153,12 @@ class Sites:
         counts.take(seen)
         return counts
 
-    def forget_pass(self) -> None:
-        """Takes back what the pass under way has shown so far."""
-        for counts in self.counts.values():
+    def abandon(self) -> None:
+        """Forgets a pass that has not ended, and sites that no other one reached."""
+        for key, counts in list(self.counts.items()):
             counts.current.clear()
+            if not counts.calls:
+                del self.counts[key]
 
     def end_pass(self) -> None:
         for counts in self.counts.values():

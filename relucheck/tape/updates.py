@@ -41,17 +41,19 @@ class Before:
         subject.updated.update(weights)
         return cls(subject, weights, frozenset(fresh))
 
-    def compare(self) -> None:
-        """Adds norm(change) / norm(weight) of each weight to the window's sums."""
+    def compare(self) -> dict[str, float]:
+        """norm(change) / norm(weight) by weight, added to the window's sums as well."""
+        ratios = {}
         for name, (parameter, before) in self.weights.items():
             size = norm(before)
             if size > 0:
-                ratio = norm(_sample(parameter) - before) / size
+                ratios[name] = ratio = norm(_sample(parameter) - before) / size
                 total = self.subject.session.updates.setdefault(name, Sum())
                 total.squares += ratio**2
                 total.count += 1
                 if name in self.fresh:
                     self.subject.session.first_updates[name] = ratio
+        return ratios
 
 
 def _sample(parameter: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+from torch.utils.hooks import RemovableHandle
 
 from relucheck.boundary import guarded
 from relucheck.measurements import DETERMINED_FROM
@@ -24,9 +25,12 @@ from relucheck.net import Crash
 from relucheck.tape.batches import Batch, tensors_in
 from relucheck.tape.beneath import Beneath, Careful, possible
 from relucheck.tape.inspected import Inspected, begun
+from relucheck.tape.names import cleaned
 from relucheck.tape.subject import Subject
+from relucheck.tape.telling import inspection_of
 from relucheck.tape.underflow import scalers_seen
 from relucheck.tape.updates import Before
+from relucheck.timeline import Inspection
 
 MOST_CALLS = 1000
 """Calls of networks without a backward pass after which a recording is given up."""
@@ -37,8 +41,10 @@ class Watcher:
     """The state of one watched stretch of a program; ``watching`` puts it in place.
 
     ``every``: one step in that many is inspected (now and then one later, so that no alternation of
-    losses hides one); ``first``: so many at the start all are. ``only``: the one network to look at.
-    ``stop`` is the frame at which the user's call stack ends, ``window`` the samples by which units are judged.
+    losses hides one); ``first``: so many at the start all are. ``only``: the network to look at, as a
+    whole or by its parts. ``stop`` is the frame at which the user's call stack ends, ``window`` the
+    samples by which units are judged. ``told`` hears of every step, ``logger`` of what an inspected
+    one showed. ``alive`` says whether the watched stretch still runs, where nothing else ends it.
     """
 
     every: int
@@ -47,6 +53,8 @@ class Watcher:
     stop: CodeType
     window: float = DETERMINED_FROM
     told: Callable[[Watcher], None] | None = None
+    logger: Callable[[Inspection], object] | None = None
+    alive: Callable[[], bool] | None = None
     step: int = 0
     due: int = 0
     inspections: int = 0
@@ -60,6 +68,9 @@ class Watcher:
     recent: tuple[Inspected, ...] = ()
     scaler: torch.amp.GradScaler | None = None
     before: list[Before] = field(default_factory=list)
+    optimiser: torch.optim.Optimizer | None = None
+    optimised: bool = False
+    rest: Inspection | None = None
     listener: Careful = field(default_factory=Careful)
     recording: Beneath = field(init=False)
 
@@ -86,12 +97,26 @@ class Watcher:
         return output
 
     def _wanted(self, module: nn.Module) -> bool:
-        if self.depth or self.backwards or self.crash is not None or threading.get_ident() != self.thread:
+        if self.depth or self.backwards or not self.listening or threading.get_ident() != self.thread:
             return False
-        if self.only is not None:
-            return module is self.only and torch.is_grad_enabled()
-        trainable = any(p.requires_grad for p in module.parameters())
-        return trainable and torch.is_grad_enabled() and possible(self.recording.operations)
+        if not torch.is_grad_enabled() or not self._within(module):
+            return False
+        trainable = module is self.only or any(p.requires_grad for p in module.parameters())
+        return trainable and possible(self.recording.operations)
+
+    def _within(self, module: nn.Module) -> bool:
+        """Whether a module is the network that is asked for, or one of its parts, compiled or not."""
+        written = getattr(module, "_orig_mod", module)
+        return self.only is None or module is self.only or any(m is written for m in self.only.modules())
+
+    def _subject(self, module: nn.Module) -> Subject:
+        """A network that is seen for the first time, named by its place in ``only`` or else its class."""
+        kind = type(module).__name__
+        if self.only is None:
+            same = sum(type(subject.model) is type(module) for subject in self.subjects.values())
+            return Subject.of(module, self.window, f"{kind}#{same + 1}" if same else kind, kind)
+        path = next((cleaned(name) for name, part in self.only.named_modules() if part is module), "")
+        return Subject.of(module, self.window, path, f"{path} ({kind})" if path else kind)
 
     def _begin(self, module: nn.Module, batch: Batch) -> None:
         self.calls += 1
@@ -102,7 +127,7 @@ class Watcher:
         if subject is None:
             if any(map(nn.parameter.is_lazy, module.parameters())):  # its names have no shapes yet
                 return
-            subject = self.subjects[id(module)] = Subject.of(module, self.window)
+            subject = self.subjects[id(module)] = self._subject(module)
         held = self.live.get(id(module))
         if held is None or held.training != module.training:
             self._forget(held)
@@ -150,6 +175,8 @@ class Watcher:
             for one in held:
                 one.release()
             if done:
+                if held or self.optimised:
+                    self._tell()
                 self._guarded(lambda: self._ended(held, loss))
         return result
 
@@ -167,6 +194,10 @@ class Watcher:
             self.recent = tuple(one for one in held if one.arrived)
         for one in self.recent if held else ():
             one.keep(next(tensors_in(loss), None), self._scale())
+            if self.logger is not None:
+                one.weigh()
+        if held and self.optimiser is not None:  # inside the closure that an optimiser was given
+            self._snapshot(self.optimiser)
         if self.step >= self.due and (self.recent or not held):
             self.inspections += bool(held)
             self.due = _next(self.step, self.every, self.first)
@@ -186,39 +217,93 @@ class Watcher:
     # -- optimisers -----------------------------------------------------------------------------------
 
     def stepping(self, optimiser: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
-        """An optimiser is about to change the weights."""
-        if self.recent and not self.before:
-            self._guarded(
-                lambda: self.before.extend(Before.of(one.subject, optimiser) for one in self.recent)
-            )
+        """An optimiser is about to change the weights, after it has called its closure if it has one."""
+        self.optimiser = optimiser
+        self._guarded(lambda: self._snapshot(optimiser))
+
+    def _snapshot(self, optimiser: torch.optim.Optimizer) -> None:
+        known = {id(before.subject) for before in self.before}
+        new = [one.subject for one in self.recent if id(one.subject) not in known]
+        self.before.extend(Before.of(subject, optimiser) for subject in new)
 
     def stepped(self, optimiser: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
         """It has changed them."""
-        if not self.before:
-            return
-        self._guarded(self._compare)
-        self.before.clear()
-        self.recent = ()
+        self.optimiser = None
+        if self.before:
+            self._guarded(self._compare)
+            self.before.clear()
+            if not any(one.waiting for one in self.recent):
+                self.settle()
 
     def _compare(self) -> None:
         for before in self.before:
-            before.compare()
+            ratios = before.compare()
+            self.optimised |= bool(ratios)
+            for one in self.recent:
+                if one.subject is before.subject:
+                    one.updates.update(ratios)
+
+    # -- what loggers hear ----------------------------------------------------------------------------
+
+    def settle(self) -> None:
+        """Nothing more comes for the step inspected last, once an optimiser has used its gradients."""
+        if self.optimised:
+            self._guarded(self._close_windows)
+            self._tell()
+
+    def _close_windows(self) -> None:
+        for one in self.recent:
+            if id(one.subject.model) not in self.live:  # a pass under way belongs to its window
+                one.subject.close_if_full()
+
+    def _tell(self) -> None:
+        """Hands the logger what was seen; an error of the logger is the user's to see."""
+        inspection = self._inspection()
+        self.recent, self.optimised = (), False
+        if inspection is not None and self.logger is not None:
+            self.logger(inspection)
+
+    def _inspection(self) -> Inspection | None:
+        if self.logger is None or self.crash is not None:
+            return None
+        done = guarded(
+            lambda: inspection_of(self.recent, self.subjects.values()), "", "a step could not be told"
+        )
+        if isinstance(done, Crash):
+            self.listener.crash = done
+            return None
+        return done
+
+    def tell_rest(self) -> None:
+        """Hands the logger what the end of the watching has brought."""
+        rest, self.rest = self.rest, None
+        if rest is not None and self.logger is not None:
+            self.logger(rest)
 
     # -- all of it ------------------------------------------------------------------------------------
 
     @property
     def listening(self) -> bool:
         """Whether the next step is to be inspected."""
-        return self.step >= self.due and self.crash is None
+        return self.step >= self.due and self.crash is None and not self.finished
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether the watching is over, or what it watches has ended without a word."""
+        if self.finished:
+            return True
+        return self.alive is not None and threading.get_ident() == self.thread and not self.alive()
 
     def finish(self) -> None:
         """Nothing of the watching is left, and the last window is closed."""
+        if self.finished:
+            return
         self._give_up()
-        self.recent = ()
         self.before.clear()
         for subject in self.subjects.values():
             self._guarded(subject.close)
-        self.finished = True
+        self.rest, self.recent = self._inspection(), ()
+        self.finished, self.alive, self.optimiser = True, None, None
 
     def _guarded(self, work: Callable[[], object]) -> None:
         if self.crash is None:
@@ -240,64 +325,85 @@ def _next(step: int, every: int, first: int) -> int:
 @contextmanager
 def watching(watcher: Watcher) -> Iterator[None]:
     """Every backward pass inside is seen; afterwards all is as before, also after Ctrl-C."""
-    calls = _Calls(watcher)
-    tensor_backward, backward = torch.Tensor.backward, torch.autograd.backward
-
-    def of_tensor(self: Tensor, *args: Any, **kwargs: Any) -> Any:
-        return calls.around(lambda: watcher.backward(tensor_backward, self, args, kwargs))
-
-    def of_tensors(tensors: Any, *args: Any, **kwargs: Any) -> Any:
-        return calls.around(lambda: watcher.backward(backward, tensors, args, kwargs))
-
-    hooks = (
-        register_optimizer_step_pre_hook(watcher.stepping),
-        register_optimizer_step_post_hook(watcher.stepped),
-    )
-    torch.Tensor.backward = of_tensor  # type: ignore[method-assign]
-    torch.autograd.backward = of_tensors
+    patches = _Patches(watcher)
     try:
-        calls.follow()
+        patches.place()
         with scalers_seen(watcher.scaling):
             yield
     finally:
-        torch.Tensor.backward = tensor_backward  # type: ignore[method-assign]
-        torch.autograd.backward = backward
-        for hook in hooks:
-            hook.remove()
-        calls.remove()
-        watcher.finish()
+        patches.remove()
 
 
 @dataclass(slots=True)
-class _Calls:
-    """Listens to calls of modules, only while a step is to be inspected."""
+class _Patches:
+    """What is in place while a stretch is watched; calls of modules only while a step is to be inspected."""
 
     watcher: Watcher
-    original: Callable[..., Any] = field(default_factory=lambda: nn.Module.__call__)
-    placed: bool = False
+    call: Callable[..., Any] = field(default_factory=lambda: nn.Module.__call__)
+    of_tensor: Callable[..., Any] = field(default_factory=lambda: torch.Tensor.backward)
+    of_tensors: Callable[..., Any] = field(default_factory=lambda: torch.autograd.backward)
+    own_call: Callable[..., Any] = field(init=False)
+    own_of_tensor: Callable[..., Any] = field(init=False)
+    own_of_tensors: Callable[..., Any] = field(init=False)
+    hooks: list[RemovableHandle] = field(default_factory=list)
 
-    def around(self, backward: Callable[[], Any]) -> Any:
+    def __post_init__(self) -> None:
+        def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+            if self.over():
+                return self.call(module, *args, **kwargs)
+            return self.watcher.called(self.call, module, args, kwargs)
+
+        def of_tensor(tensor: Tensor, *args: Any, **kwargs: Any) -> Any:
+            return self.around(self.of_tensor, tensor, args, kwargs)
+
+        def of_tensors(tensors: Any, *args: Any, **kwargs: Any) -> Any:
+            return self.around(self.of_tensors, tensors, args, kwargs)
+
+        self.own_call, self.own_of_tensor, self.own_of_tensors = call, of_tensor, of_tensors
+
+    def place(self) -> None:
+        self.hooks = [
+            register_optimizer_step_pre_hook(self.watcher.stepping),
+            register_optimizer_step_post_hook(self.watcher.stepped),
+        ]
+        torch.Tensor.backward = self.own_of_tensor  # type: ignore[method-assign]
+        torch.autograd.backward = self.own_of_tensors
+        self.follow()
+
+    def around(self, backward: Callable[..., Any], loss: Any, args: Any, kwargs: Any) -> Any:
         """A backward pass, after which the next step may be inspected or not."""
+        if self.over():
+            return backward(loss, *args, **kwargs)
         try:
-            return backward()
+            return self.watcher.backward(backward, loss, args, kwargs)
         finally:
             self.follow()
 
+    def over(self) -> bool:
+        """Whether the watched stretch has ended without saying so; then nothing stays in place."""
+        if not self.watcher.abandoned:
+            return False
+        self.remove()
+        return True
+
     def follow(self) -> None:
-        if self.watcher.listening == self.placed:
-            return
-        if self.placed:
-            self.remove()
-            return
-        watcher, original = self.watcher, self.original
+        """Listens to calls of modules from here on, or no more."""
+        if self.watcher.listening and nn.Module.__call__ is self.call:
+            nn.Module.__call__ = self.own_call  # type: ignore[method-assign]
+        elif not self.watcher.listening:
+            self._unlisten()
 
-        def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
-            return watcher.called(original, module, args, kwargs)
-
-        nn.Module.__call__ = call  # type: ignore[method-assign]
-        self.placed = True
+    def _unlisten(self) -> None:
+        if nn.Module.__call__ is self.own_call:
+            nn.Module.__call__ = self.call  # type: ignore[method-assign]
 
     def remove(self) -> None:
-        if self.placed:
-            nn.Module.__call__ = self.original  # type: ignore[method-assign]
-            self.placed = False
+        """Takes all of it away; what somebody has put on top since stays, and passes through."""
+        if torch.Tensor.backward is self.own_of_tensor:
+            torch.Tensor.backward = self.of_tensor  # type: ignore[method-assign]
+        if torch.autograd.backward is self.own_of_tensors:
+            torch.autograd.backward = self.of_tensors
+        for hook in self.hooks:
+            hook.remove()
+        self._unlisten()
+        self.watcher.finish()
