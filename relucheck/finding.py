@@ -95,6 +95,79 @@ class Assign:
 
 
 @dataclass(frozen=True, slots=True)
+class Recall:
+    """Call another function in place of the one at ``span``: ``code(value, name=text, ...)``.
+
+    ``value`` is what the old one is applied to, also where it is the tensor whose method is called;
+    its other arguments go. Where not ``keep``, ``code`` makes a module and takes the named arguments
+    alone. ``code`` is written with the usual names ``nn`` and ``F``.
+    """
+
+    span: Span
+    code: str
+    arguments: tuple[tuple[str, str], ...] = ()
+    keep: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """Change the order of two steps: two neighbours of one container, or ``f(g(x))`` to ``g(f(x))``."""
+
+    span: Span
+    other: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Omit:
+    """Remove an argument of a call: the one of that ``position``, counted from 0."""
+
+    span: Span
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unwrap:
+    """Put the tensor itself in place of a copy that is cut off: ``torch.tensor(x.item())``, ``x.detach()``."""
+
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """Give ``self.name`` of the class around ``span`` a ``container`` of ``nn`` in place of a list or dict."""
+
+    span: Span
+    name: str
+    container: str
+
+
+@dataclass(frozen=True, slots=True)
+class Renew:
+    """Make an element anew for every place: ``[layer(...)] * n`` in the call at ``span``."""
+
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Inline:
+    """Call a function in place of a module that is made and applied at once: ``nn.Dropout(p)(x)``.
+
+    ``span`` is the constructor; its arguments follow the value, then the named ``arguments``.
+    """
+
+    span: Span
+    code: str
+    arguments: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Remove the statement ``self.name = ...`` whose value is at ``span``."""
+
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
 class Unlist:
     """Remove ``codes`` from the suppression comment at ``span``, and all of it if none is left."""
 
@@ -102,16 +175,36 @@ class Unlist:
     codes: tuple[str, ...] = ()
 
 
-Edit = Drop | Swap | SetArg | Insert | Assign | Unlist
+Edit = (
+    Drop
+    | Swap
+    | SetArg
+    | Insert
+    | Assign
+    | Recall
+    | Exchange
+    | Omit
+    | Unwrap
+    | Register
+    | Renew
+    | Inline
+    | Forget
+    | Unlist
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Fix:
-    """Edits, stated on the network, that remove one finding when all are applied."""
+    """Edits, stated on the network, that remove one finding when all are applied.
+
+    ``tidy`` takes out what nothing reads once the edits are made; it is tried where they alone would
+    leave a new finding.
+    """
 
     message: str
     safety: Safety
     edits: tuple[Edit, ...]
+    tidy: tuple[Edit, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

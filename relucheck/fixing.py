@@ -128,12 +128,19 @@ def _largest(trial: _Trial, steps: Sequence[_Step]) -> tuple[list[_Step], list[R
         outcome = trial.attempt([*done, *group])
         if isinstance(outcome, FixResult):
             done += group
+        elif len(group) == 1 and (tidied := _tidied(group[0])) and trial.holds([*done, tidied]):
+            done.append(tidied)
         elif len(group) == 1:
             rejected.append(Rejected(group[0].finding, outcome))
         else:
             middle = len(group) // 2
             todo[:0] = [group[:middle], group[middle:]]
     return done, rejected
+
+
+def _tidied(step: _Step) -> _Step | None:
+    """A step that also takes out what nothing reads after it, if it leaves anything."""
+    return replace(step, planned=step.planned.tidied) if step.planned.tidy else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,11 +150,15 @@ class _Trial:
     state: FixResult
     lint: Lint
     content: Content
-    _seen: dict[tuple[int, ...], FixResult | str] = field(default_factory=dict)
+    _seen: dict[tuple[_Step, ...], FixResult | str] = field(default_factory=dict)
+
+    def holds(self, steps: Sequence[_Step]) -> bool:
+        """Whether nothing is wrong with the steps."""
+        return isinstance(self.attempt(steps), FixResult)
 
     def attempt(self, steps: Sequence[_Step]) -> FixResult | str:
         """The state after the steps, or what is wrong with them; each set is linted once."""
-        key = tuple(id(step) for step in steps)
+        key = tuple(steps)
         if key not in self._seen:
             self._seen[key] = self._attempt(steps)
         return self._seen[key]

@@ -259,12 +259,17 @@ class Net:
 
 @dataclass(frozen=True, slots=True)
 class Attribute:
-    """An attribute that a class assigns a layer to in a method."""
+    """An attribute that a class assigns a layer to in a method.
+
+    ``container``: the class of ``torch.nn`` that could hold all that a plain list or dict holds, empty
+    where there is none.
+    """
 
     name: str
     op: str
     span: Span
     spelling: str
+    container: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,10 @@ class Net(nn.Module):
         return self.fc2(x)
 ```
 
+## Fix
+
+The safe fix makes the module first and then calls it: `nn.ReLU()(x)`. Softmax is left alone: its axis is not known.
+
 ## Silent on
 
 Classes of the project that carry the same name:

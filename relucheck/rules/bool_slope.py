@@ -35,6 +35,11 @@ net = nn.Sequential(
 )
 ```
 
+## Fix
+
+The safe fix passes the bool as `inplace`, which is what it was written as; Softplus and PReLU have no such parameter,
+and `True` is dropped there, which is the default of 1.
+
 ## Silent on
 
 Bools where they belong, and variables:
@@ -56,7 +61,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from relucheck.finding import Finding, Fix, Rule, Safety, SetArg, Severity
+from relucheck.finding import Finding, Fix, Omit, Rule, Safety, SetArg, Severity
 from relucheck.net import Arg, Net
 from relucheck.ops import Kind
 from relucheck.span import Span
@@ -80,6 +85,7 @@ NUMBERS = (
 )
 KINDS = (Kind.ACTIVATION, Kind.DROPOUT)
 INPLACE = frozenset({"leaky_relu", "elu", "celu", "clip"})
+DEFAULT_IS_ONE = frozenset({"softplus", "prelu"})  # beta and num_parameters
 
 
 def check(net: Net) -> Iterator[Finding]:
@@ -111,6 +117,10 @@ def _judge(
 
 
 def _fix(op: str, at: Span | None, value: bool, position: int | None) -> Fix | None:
-    if at is None or op not in INPLACE or position is None:
+    if at is None or position is None:
+        return None
+    if op in DEFAULT_IS_ONE and value:
+        return Fix("Leave the number at its default of 1", Safety.SAFE, (Omit(at, position),))
+    if op not in INPLACE:
         return None
     return Fix("Pass it as inplace", Safety.SAFE, (SetArg(at, "inplace", str(value), position),))

@@ -45,6 +45,10 @@ class Net(nn.Module):
         return self.out(torch.relu(self.fc1(x)))
 ```
 
+## Fix
+
+The unsafe fix calls `kaiming_normal_` before ReLU, and `xavier_normal_` before tanh and sigmoid.
+
 ## Silent on
 
 Norm weights, biases, output layers, zero-initialised ends of residual branches and modulation layers:
@@ -80,6 +84,7 @@ from collections.abc import Iterator
 from relucheck.finding import Finding, Rule, Severity, here
 from relucheck.net import Init, Net, Node
 from relucheck.ops import Kind
+from relucheck.rules._init import fitting
 from relucheck.rules._walk import next_steps
 
 RULE = Rule("RLU402", "constant-init", Severity.ERROR, Net)
@@ -104,6 +109,7 @@ def check(net: Net) -> Iterator[Finding]:
             help='use a random start, such as kaiming_normal_(weight, nonlinearity="relu")',
             related=[here(layer.made, "the layer"), here(after.span, f"the {after.op} that it feeds")],
             layer=layer.name,
+            fix=fitting(net, init, after.op),
         )
 
 

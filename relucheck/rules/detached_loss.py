@@ -33,6 +33,11 @@ loss = nn.functional.mse_loss(net(torch.randn(8, 4)), torch.randn(8, 1))
 loss.backward()
 ```
 
+## Fix
+
+The unsafe fix puts the loss itself in place of its copy, or removes the statement where it says `loss = ...`. A loss
+that another statement cut off is left alone.
+
 ## Silent on
 
 Detached copies for logging, and leaves that a gradient with respect to the input is taken of:
@@ -58,7 +63,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from relucheck.finding import Finding, Rule, Severity, here
+from relucheck.finding import Finding, Fix, Rule, Safety, Severity, Unwrap, here
 from relucheck.net import Net
 
 RULE = Rule("RLU508", "detached-loss", Severity.ERROR, Net)
@@ -73,4 +78,5 @@ def check(net: Net) -> Iterator[Finding]:
             help="call backward() on the loss itself; if it has no grad_fn, find the .item(), .detach() or "
             "no_grad() that cut it off",
             related=[here(rewrap.backward, "backward() is called here")],
+            fix=Fix("Use the loss itself", Safety.UNSAFE, (Unwrap(rewrap.span),)),
         )

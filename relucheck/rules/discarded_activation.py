@@ -50,6 +50,10 @@ class Net(nn.Module):
         return self.fc2(x)
 ```
 
+## Fix
+
+The safe fix assigns the result to the name that the call is made with, where the shape stays as it is.
+
 ## Silent on
 
 In-place calls, and calls outside any forward (warm-up, timing):

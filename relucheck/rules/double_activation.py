@@ -40,6 +40,11 @@ net = nn.Sequential(
 y = net(x)
 ```
 
+## Fix
+
+The safe fix removes the repeated ReLUs, which changes no result. Other pairs are left alone: a layer may be missing
+between them.
+
 ## Silent on
 
 Branches, lists of gates, arithmetic in between, and composites such as `x * tanh(softplus(x))`:
@@ -65,10 +70,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from relucheck.finding import Drop, Finding, Fix, Rule, Safety, Severity, here
+from relucheck.finding import Finding, Fix, Rule, Safety, Severity, here
 from relucheck.net import Net, Node
 from relucheck.ops import Kind
-from relucheck.rules._walk import call_text, evidence, place, spans, subjects
+from relucheck.rules._fix import removals
+from relucheck.rules._walk import call_text, evidence, place, subjects
 
 RULE = Rule("RLU202", "double-activation", Severity.WARNING, Net, yields_to=("RLU106", "RLU102", "RLU204"))
 
@@ -169,8 +175,5 @@ def _fix(net: Net, row: list[Node]) -> Fix | None:
     """All ReLUs but the first removed, where nothing else is in the row."""
     if any(node.op != "relu" for node in row):
         return None
-    stands = [place(net, node) for node in row[1:]]
-    if None in stands:
-        return None
     name = "Remove the second ReLU" if len(row) == 2 else "Remove the repeated ReLUs"
-    return Fix(name, Safety.SAFE, tuple(Drop(span) for span in spans(*stands)))
+    return removals(net, row[1:], name, Safety.SAFE)

@@ -37,6 +37,10 @@ net = nn.Sequential(
 y = net(x)
 ```
 
+## Fix
+
+The unsafe fix exchanges the two steps.
+
 ## Silent on
 
 Dropout in front of a softmax, which another rule judges.
@@ -54,6 +58,7 @@ from collections.abc import Iterator
 from relucheck.finding import Finding, Rule, Severity, here
 from relucheck.net import Net, Node
 from relucheck.ops import Kind
+from relucheck.rules._fix import exchange
 
 RULE = Rule("RLU502", "dropout-before-activation", Severity.ADVICE, Net)
 
@@ -72,6 +77,7 @@ def check(net: Net) -> Iterator[Finding]:
             f"{net.label(node)} drops pre-activations: {readers[0].op} comes after it",
             help="put the dropout behind the activation",
             related=[here(readers[0].span, f"the {readers[0].op}")],
+            fix=exchange(net, node, readers[0], "Put the dropout behind the activation"),
         )
 
 

@@ -39,6 +39,10 @@ head = nn.Sequential(
 loss = nn.CrossEntropyLoss()(head(torch.randn(4, 8)), torch.zeros(4).long())
 ```
 
+## Fix
+
+The unsafe fix removes the dropout.
+
 ## Silent on
 
 Dropout on attention weights and in front of the last layer:
@@ -62,9 +66,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from relucheck.finding import Drop, Finding, Fix, Related, Rule, Safety, Severity, here
+from relucheck.finding import Finding, Related, Rule, Severity, here
 from relucheck.net import Net, Node
 from relucheck.ops import Domain, Kind
+from relucheck.rules._fix import removal
 from relucheck.rules._walk import (
     all_are,
     at_loss,
@@ -115,7 +120,6 @@ def _is_final(net: Net, node: Node) -> bool:
 
 def _finding(net: Net, node: Node, before: str, more: list[Related | None]) -> Finding:
     stands = place(net, node)
-    fix = None if stands is None else Fix("Remove the dropout", Safety.UNSAFE, (Drop(stands),))
     return RULE.at(
         stands,
         f"{call_text(net, node)} drops scores right before {before}: "
@@ -123,5 +127,5 @@ def _finding(net: Net, node: Node, before: str, more: list[Related | None]) -> F
         help="put the dropout in front of the last layer",
         related=[*evidence(net, node), *more],
         subjects=subjects(net, node),
-        fix=fix,
+        fix=removal(net, node),
     )

@@ -47,6 +47,10 @@ class Net(nn.Module):
         return self.fc2(x)
 ```
 
+## Fix
+
+The safe fix passes `training=self.training`.
+
 ## Silent on
 
 An explicit `training=True` (Monte Carlo dropout), methods and classes that are named for it, and a rate of zero:

@@ -47,6 +47,11 @@ class Net(nn.Module):
         return self.fc2(self.fc1(x).tanh())
 ```
 
+## Fix
+
+The unsafe fix calls the initialisation of the activation that follows, uniform or normal as the old one was. A call
+that also sets layers before another activation is left alone.
+
 ## Silent on
 
 Last layers, and networks that normalise:
@@ -79,9 +84,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from relucheck.finding import Finding, Rule, Severity, here
+from relucheck.finding import Finding, Fix, Rule, Severity, here
 from relucheck.net import Init, Net, Node
 from relucheck.ops import Kind
+from relucheck.rules._init import fitting
 
 RULE = Rule("RLU401", "init-mismatch", Severity.ADVICE, Net)
 
@@ -105,7 +111,15 @@ def check(net: Net) -> Iterator[Finding]:
                 help=_HELP.get(after.op, "use the gain of the activation that follows"),
                 related=[here(layer.made, "the layer"), here(after.span, f"the {after.op} that follows")],
                 layer=layer.name,
+                fix=_fix(net, init, after, followers),
             )
+
+
+def _fix(net: Net, init: Init, after: Node, followers: dict[int, Node]) -> Fix | None:
+    """The initialisation of the activation that follows, where the same call sets no layer before another."""
+    alike = [other.layer for other in net.inits if other.span == init.span]
+    others = {followers[layer].op for layer in alike if layer in followers}
+    return fitting(net, init, after.op) if others == {after.op} else None
 
 
 _HELP = {

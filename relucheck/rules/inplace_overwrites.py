@@ -47,6 +47,10 @@ class Residual(nn.Module):
         return x + self.block(x)
 ```
 
+## Fix
+
+The unsafe fix passes `inplace=False`.
+
 ## Silent on
 
 Fresh tensors that nobody else holds:

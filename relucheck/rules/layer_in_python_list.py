@@ -52,6 +52,11 @@ class Net(nn.Module):
         return self.out(x)
 ```
 
+## Fix
+
+The unsafe fix puts the list into `nn.ModuleList` (a dict of strings into `nn.ModuleDict`), where modules alone are in
+it and no method is called that these containers lack. The keys of `state_dict()` grow.
+
 ## Silent on
 
 Layers that are registered as well, and lists of modules without parameters:
@@ -86,8 +91,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from relucheck.finding import Finding, Rule, Severity
-from relucheck.net import ModuleClass
+from relucheck.finding import Finding, Fix, Register, Rule, Safety, Severity
+from relucheck.net import Attribute, ModuleClass
 
 RULE = Rule("RLU507", "layer-in-python-list", Severity.ERROR, ModuleClass)
 
@@ -101,4 +106,13 @@ def check(cls: ModuleClass) -> Iterator[Finding]:
             f"self.{attribute.name} is {attribute.spelling}: the layers in it are not registered with {cls.name}, "
             "so their parameters are never trained, moved or saved",
             help=f"use {container}",
+            fix=_fix(attribute),
         )
+
+
+def _fix(attribute: Attribute) -> Fix | None:
+    """The container of torch, where it can hold all that the plain one holds."""
+    if not attribute.container:
+        return None
+    edit = Register(attribute.span, attribute.name, attribute.container)
+    return Fix(f"Register the layers in nn.{attribute.container}", Safety.UNSAFE, (edit,))

@@ -43,6 +43,11 @@ class Net(nn.Module):
         return self.norm(self.dropout(self.fc(x)))
 ```
 
+## Fix
+
+The safe fix calls `F.dropout(x, p, training=self.training)` in place of a dropout. A layer with weights is left
+alone: it needs a name in `__init__`.
+
 ## Silent on
 
 Modules without parameters, and layers that are made once and kept:
@@ -72,9 +77,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from relucheck.finding import Finding, Rule, Severity
+from relucheck.finding import Finding, Fix, Inline, Rule, Safety, Severity
 from relucheck.net import Attribute, ModuleClass
 from relucheck.ops import Kind, op_named
+
+FUNCTIONS = {
+    "nn.Dropout": "F.dropout",
+    "nn.Dropout1d": "F.dropout1d",
+    "nn.Dropout2d": "F.dropout2d",
+    "nn.Dropout3d": "F.dropout3d",
+    "nn.AlphaDropout": "F.alpha_dropout",
+}
 
 RULE = Rule("RLU506", "layer-made-in-forward", Severity.ERROR, ModuleClass)
 
@@ -86,7 +99,17 @@ def check(cls: ModuleClass) -> Iterator[Finding]:
             attribute.span,
             f"{attribute.spelling} is made at every call of forward: {_harm(attribute)}",
             help="make it in __init__ and apply it as self.<name>(...)",
+            fix=_fix(attribute),
         )
+
+
+def _fix(attribute: Attribute) -> Fix | None:
+    """Dropout as a function that follows the module's mode; a layer with weights needs a name in __init__."""
+    function = FUNCTIONS.get(attribute.spelling)
+    if function is None:
+        return None
+    edit = Inline(attribute.span, function, (("training", "self.training"),))
+    return Fix("Drop by a function that follows the module's mode", Safety.SAFE, (edit,))
 
 
 def _harm(attribute: Attribute) -> str:

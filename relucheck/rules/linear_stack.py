@@ -35,6 +35,10 @@ net = nn.Sequential(
 y = net(x)
 ```
 
+## Fix
+
+The unsafe fix puts a ReLU between every two, behind a normalisation where there is one.
+
 ## Silent on
 
 A middle narrower than both ends (a deliberate low-rank factor), grouped, factorised and patch convolutions:
@@ -330,15 +334,13 @@ def _collapsed(net: Net, chain: list[Node]) -> str:
 
 
 def _fix(net: Net, chain: list[Node]) -> Fix | None:
-    """A ReLU between every two: elements of one Sequential, or applications in one forward."""
-    inside = {node.args.get("in_container") is True for node in chain}
-    if len(inside) > 1 or len({node.scope for node in chain}) > 1:
-        return None
-    code = "nn.ReLU()" if True in inside else "F.relu"
-    stands = [place(net, _activated(net, first)) for first in chain[:-1]]
+    """A ReLU between every two: an element of a Sequential, or an application in a forward."""
+    readers = [_activated(net, first) for first in chain[:-1]]
+    stands = [place(net, reader) for reader in readers]
     if None in stands or len({place(net, node) for node in chain}) < len(chain):
         return None
-    edits = tuple(Insert(span, code) for span in spans(*stands))
+    codes = ["nn.ReLU()" if reader.args.get("in_container") is True else "F.relu" for reader in readers]
+    edits = tuple(Insert(span, code) for span, code in zip(spans(*stands), codes, strict=True))
     return Fix("Put a ReLU between them", Safety.UNSAFE, edits)
 
 

@@ -33,6 +33,11 @@ net = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3))
 loss = F.cross_entropy(net(torch.randn(4, 8)), torch.zeros(4).long())
 ```
 
+## Fix
+
+The unsafe fix turns softmax into `log_softmax`, or the loss on raw scores into cross-entropy, which is the same with
+the log-softmax inside.
+
 ## Silent on
 
 Log-probabilities in any spelling, and the unreduced form that focal losses use on probabilities:
@@ -58,10 +63,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from relucheck.finding import Finding, Rule, Severity, here
-from relucheck.net import Net, Node
+from relucheck.finding import Finding, Fix, Rule, Safety, Severity, Swap, here
+from relucheck.net import Layer, Net, Node
 from relucheck.ops import Kind
 from relucheck.rules._walk import all_are, call_text, expectation, losses, origins, place, subjects
+from relucheck.span import Span
 
 RULE = Rule("RLU105", "missing-log-softmax-nll", Severity.ERROR, Net)
 
@@ -100,4 +106,29 @@ def _finding(net: Net, loss: Node, sources: tuple[Node, ...]) -> Finding:
         help="use cross_entropy on the raw scores, or apply log_softmax first",
         related=[here(place(net, source), "the prediction is computed here")],
         subjects=subjects(net, source),
+        fix=_fix(net, loss, sources),
     )
+
+
+def _fix(net: Net, loss: Node, sources: tuple[Node, ...]) -> Fix | None:
+    """Log-softmax for the softmax, or the loss that holds it for raw scores."""
+    if len(sources) == 1 and sources[0].op == "softmax":
+        layer = net.layer_of(sources[0])
+        stands = sources[0].span if layer is None else layer.made
+        return _swap(stands, layer, ("softmax", "log_softmax"), ("Softmax", "LogSoftmax"))
+    layer = net.layer_of(loss)
+    users = [loss] if layer is None else [node for node in net.nodes if node.layer == loss.layer]
+    raw = [all_are(origins(net, net.inputs(n)[0]), lambda o: o.kind is Kind.AFFINE) for n in users]
+    stands = loss.span if layer is None else layer.made
+    if not all(raw):
+        return None
+    return _swap(stands, layer, ("nll_loss", "cross_entropy"), ("NLLLoss", "CrossEntropyLoss"))
+
+
+def _swap(
+    stands: Span | None, layer: Layer | None, function: tuple[str, str], module: tuple[str, str]
+) -> Fix | None:
+    if stands is None:
+        return None
+    old, new = function if layer is None else module
+    return Fix(f"Use {new}", Safety.UNSAFE, (Swap(stands, old, new),))

@@ -30,6 +30,11 @@ judge = nn.Sequential(nn.Linear(8, 16), nn.LeakyReLU(0.2), nn.Linear(16, 1))
 loss = nn.BCEWithLogitsLoss()(judge(torch.randn(4, 8)), torch.ones(4, 1))
 ```
 
+## Fix
+
+The unsafe fix uses `BCEWithLogitsLoss`, which is the same with the sigmoid inside, where every use of the loss
+receives raw scores.
+
 ## Silent on
 
 A sigmoid anywhere on the way, and values that are not known:
@@ -51,7 +56,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from relucheck.finding import Finding, Rule, Severity, here
+from relucheck.finding import Finding, Fix, Rule, Safety, Severity, Swap, here
 from relucheck.net import Net, Node
 from relucheck.ops import Kind
 from relucheck.rules._walk import all_are, call_text, expectation, losses, origins, place, subjects
@@ -92,4 +97,18 @@ def _finding(net: Net, loss: Node, sources: tuple[Node, ...]) -> Finding:
         help="use BCEWithLogitsLoss on the raw scores, or end the network in a sigmoid",
         related=[here(place(net, source), "the prediction is computed here")],
         subjects=subjects(net, source),
+        fix=_fix(net, loss),
     )
+
+
+def _fix(net: Net, loss: Node) -> Fix | None:
+    """The loss that holds the sigmoid, where every use of this one receives raw scores."""
+    layer = net.layer_of(loss)
+    users = [loss] if layer is None else [node for node in net.nodes if node.layer == loss.layer]
+    raw = [all_are(origins(net, net.inputs(n)[0]), lambda o: o.kind is Kind.AFFINE) for n in users]
+    stands = loss.span if layer is None else layer.made
+    if stands is None or not all(raw):
+        return None
+    names = ("binary_cross_entropy", "binary_cross_entropy_with_logits")
+    old, new = names if layer is None else ("BCELoss", "BCEWithLogitsLoss")
+    return Fix("Use the loss on raw scores", Safety.UNSAFE, (Swap(stands, old, new),))

@@ -44,6 +44,10 @@ class Net(nn.Module):
         return self.out(torch.relu(self.fc1(x)))
 ```
 
+## Fix
+
+The unsafe fix starts the bias at 0.
+
 ## Silent on
 
 Output layers (the prior of a focal loss) and gates:
@@ -75,7 +79,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from relucheck.finding import Finding, Rule, Severity, here
+from relucheck.finding import Finding, Fix, Recall, Rule, Safety, Severity, here
 from relucheck.net import Init, Net, Node
 from relucheck.ops import Kind
 
@@ -102,7 +106,16 @@ def check(net: Net) -> Iterator[Finding]:
             help="start the bias at 0 or a small positive number",
             related=[here(layer.made, "the layer"), here(after.span, f"the {after.op} that it feeds")],
             layer=layer.name,
+            fix=_fix(net, init),
         )
+
+
+def _fix(net: Net, init: Init) -> Fix | None:
+    """Zeros, where the same call sets biases alone."""
+    alike = [other for other in net.inits if other.span == init.span]
+    if init.span is None or any(not other.tensor.startswith("bias") for other in alike):
+        return None
+    return Fix("Start the bias at 0", Safety.UNSAFE, (Recall(init.span, "nn.init.zeros_"),))
 
 
 def _constant(init: Init) -> float | None:

@@ -39,6 +39,10 @@ net = nn.Sequential(
 y = net(x)
 ```
 
+## Fix
+
+The unsafe fix exchanges the two steps.
+
 ## Silent on
 
 Pre-activation blocks, whose norm begins the next block:
@@ -75,6 +79,7 @@ from collections.abc import Iterator
 from relucheck.finding import Finding, Rule, Severity, here
 from relucheck.net import Net, Node
 from relucheck.ops import Kind
+from relucheck.rules._fix import exchange
 
 RULE = Rule("RLU503", "norm-after-activation", Severity.ADVICE, Net)
 
@@ -94,6 +99,7 @@ def check(net: Net) -> Iterator[Finding]:
             f"{net.label(node)} normalises behind {rectifier.op}: it no longer keeps the pre-activations centred",
             help="put the BatchNorm between the layer and the activation",
             related=[here(rectifier.span, f"the {rectifier.op}")],
+            fix=exchange(net, rectifier, node, "Put the BatchNorm before the activation"),
         )
 
 

@@ -33,6 +33,10 @@ block = nn.Sequential(
 )
 ```
 
+## Fix
+
+The safe fix passes the number as `momentum`. Layers without one (LayerNorm) are left alone.
+
 ## Silent on
 
 Small values, keywords and variables:
@@ -95,4 +99,4 @@ def _fix(layer: Layer, eps: float, position: int) -> Fix | None:
     if layer.made is None or "momentum" not in layer.args:
         return None
     edit = SetArg(layer.made, "momentum", f"{eps:g}", position)
-    return Fix("Pass the number as momentum", Safety.UNSAFE, (edit,))
+    return Fix("Pass the number as momentum", Safety.SAFE, (edit,))

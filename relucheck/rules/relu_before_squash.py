@@ -49,6 +49,10 @@ class Net(nn.Module):
         return F.log_softmax(x, dim=1)
 ```
 
+## Fix
+
+The unsafe fix removes the rectifier.
+
 ## Silent on
 
 Arithmetic, normalisation or a layer in between, and the adaptive adjacency of graph networks, which is computed from
@@ -84,8 +88,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from relucheck.finding import Drop, Finding, Fix, Rule, Safety, Severity, here
+from relucheck.finding import Finding, Rule, Severity, here
 from relucheck.net import Net, Node
+from relucheck.rules._fix import removal
 from relucheck.rules._walk import (
     all_are,
     call_text,
@@ -96,7 +101,6 @@ from relucheck.rules._walk import (
     place,
     subjects,
 )
-from relucheck.span import Span
 
 RULE = Rule("RLU106", "relu-before-squash", Severity.ERROR, Net, yields_to=("RLU204", "RLU205"))
 
@@ -132,9 +136,5 @@ def _finding(net: Net, squash: Node, source: Node) -> Finding:
         help=f"remove the {source.op} before the {squash.op}",
         related=[*evidence(net, source), here(place(net, squash), f"{squash.op} is applied here")],
         subjects=subjects(net, source, squash),
-        fix=_fix(source, stands),
+        fix=removal(net, source),
     )
-
-
-def _fix(source: Node, stands: Span | None) -> Fix | None:
-    return None if stands is None else Fix(f"Remove the {source.op}", Safety.UNSAFE, (Drop(stands),))

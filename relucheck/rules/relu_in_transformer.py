@@ -26,6 +26,10 @@ from torch import nn
 layer = nn.TransformerEncoderLayer(d_model=64, nhead=4, activation="gelu")
 ```
 
+## Fix
+
+The unsafe fix uses GELU.
+
 ## Silent on
 
 Networks without attention.
@@ -39,7 +43,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from relucheck.finding import Finding, Fix, Rule, Safety, SetArg, Severity, here
+from relucheck.finding import Finding, Fix, Recall, Rule, Safety, SetArg, Severity, Swap, here
 from relucheck.net import Layer, Net, Node
 from relucheck.ops import Kind
 
@@ -69,7 +73,21 @@ def _feed_forwards(net: Net) -> Iterator[Finding]:
                 "the feed-forward part of this transformer uses ReLU",
                 help="use GELU (or a gated unit such as SwiGLU)",
                 related=[here(net.inputs(node)[0].span, "the layer in front of it")],
+                fix=_swapped(net, node),
             )
+
+
+def _swapped(net: Net, node: Node) -> Fix | None:
+    """GELU for the ReLU: as a function, or where a layer that serves feed-forward parts alone is made."""
+    layer = net.layer_of(node)
+    if node.op != "relu":
+        return None
+    if layer is None and node.span is not None:
+        return Fix("Use GELU", Safety.UNSAFE, (Recall(node.span, "F.gelu"),))
+    users = [other for other in net.nodes if layer is not None and other.layer == layer.id]
+    if layer is None or layer.made is None or not all(_is_feed_forward(net, other) for other in users):
+        return None
+    return Fix("Use GELU", Safety.UNSAFE, (Swap(layer.made, "ReLU", "GELU"),))
 
 
 def _is_feed_forward(net: Net, node: Node) -> bool:

@@ -54,6 +54,11 @@ class Net(nn.Module):
 loss = F.cross_entropy(Net()(torch.randn(4, 8)), torch.zeros(4).long())
 ```
 
+## Fix
+
+The unsafe fix removes the rectifier. One that the same line makes for every layer, in a loop or a builder, is left
+alone.
+
 ## Silent on
 
 Encoders and blocks that another module holds, rates of a Poisson loss, and values that go on into further layers:
@@ -98,9 +103,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from relucheck.finding import Drop, Finding, Fix, Related, Rule, Safety, Severity
+from relucheck.finding import Finding, Related, Rule, Severity
 from relucheck.net import Net, Node, Output, smaller
 from relucheck.ops import Domain, Kind
+from relucheck.rules._fix import removal
 from relucheck.rules._walk import (
     all_are,
     asked_for,
@@ -285,7 +291,6 @@ def _has_hidden_layer(net: Net, node: Node) -> bool:
 
 def _finding(net: Net, source: Node, effect: str, severity: Severity, more: list[Related | None]) -> Finding:
     stands = place(net, source)
-    fix = None if stands is None else Fix(f"Remove the {source.op}", Safety.UNSAFE, (Drop(stands),))
     return RULE.at(
         stands,
         f"{call_text(net, source)} is the last operation on the network's output: {effect}",
@@ -293,5 +298,5 @@ def _finding(net: Net, source: Node, effect: str, severity: Severity, more: list
         help="return the output of the last layer as it is",
         related=[*evidence(net, source), returned_at(net, source), *more],
         subjects=subjects(net, source),
-        fix=fix,
+        fix=removal(net, source),
     )

@@ -26,6 +26,10 @@ from torch import nn
 rnn = nn.RNN(8, 16, nonlinearity="tanh")
 ```
 
+## Fix
+
+The unsafe fix uses tanh.
+
 ## Silent on
 
 Identity or orthogonal recurrent initialisation (IRNN), loops over layers, and gates:
@@ -68,7 +72,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from relucheck.finding import Finding, Fix, Rule, Safety, SetArg, Severity, here
+from relucheck.finding import Finding, Fix, Recall, Rule, Safety, SetArg, Severity, Swap, here
 from relucheck.net import Layer, Net, Node
 from relucheck.ops import Kind
 from relucheck.rules._walk import MAX_STEPS, place, subjects
@@ -207,4 +211,18 @@ def _of_cell(net: Net, node: Node, recurrent: Node) -> Finding:
         help="use tanh, LSTM or GRU, or initialise the recurrent weight with the identity or a rotation",
         related=[here(layer.made, f"the recurrent layer {name}") if layer is not None else None],
         subjects=subjects(net, node),
+        fix=_swapped(net, node),
     )
+
+
+def _swapped(net: Net, node: Node) -> Fix | None:
+    """Tanh for the ReLU: as a function, or where a layer that is applied to this state alone is made."""
+    layer = net.layer_of(node)
+    if layer is None and node.span is not None:
+        return Fix("Use tanh", Safety.UNSAFE, (Recall(node.span, "F.tanh"),))
+    elsewhere = any(
+        other.span != node.span for other in net.nodes if layer is not None and other.layer == layer.id
+    )
+    if layer is None or layer.made is None or elsewhere:
+        return None
+    return Fix("Use tanh", Safety.UNSAFE, (Swap(layer.made, "ReLU", "Tanh"),))

@@ -42,6 +42,11 @@ class Encoder(nn.Module):
         return x
 ```
 
+## Fix
+
+The unsafe fix makes the layer anew for each place: `[layer(...) for _ in range(n)]`. A layer that is made elsewhere
+is left alone.
+
 ## Silent on
 
 Modules without parameters:
@@ -62,7 +67,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from relucheck.finding import Finding, Rule, Severity
+from relucheck.finding import Finding, Fix, Renew, Rule, Safety, Severity
 from relucheck.net import ModuleClass
 
 RULE = Rule("RLU509", "repeated-layer", Severity.WARNING, ModuleClass)
@@ -75,4 +80,5 @@ def check(cls: ModuleClass) -> Iterator[Finding]:
             attribute.span,
             f"the same {attribute.spelling} stands several times in this container: all share one set of weights",
             help="make a new layer for each place: [make() for _ in range(n)]",
+            fix=Fix("Make a new layer for each place", Safety.UNSAFE, (Renew(attribute.span),)),
         )

@@ -34,6 +34,10 @@ scores = net(torch.randn(4, 8))
 loss = F.binary_cross_entropy_with_logits(scores, torch.ones(4, 1))
 ```
 
+## Fix
+
+The unsafe fix removes the sigmoid.
+
 ## Silent on
 
 Gates, metrics and any other sigmoid than that of the prediction:
@@ -59,8 +63,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from relucheck.finding import Drop, Finding, Fix, Rule, Safety, Severity
+from relucheck.finding import Finding, Rule, Severity
 from relucheck.net import Net, Node
+from relucheck.rules._fix import removal
 from relucheck.rules._walk import (
     all_are,
     at_loss,
@@ -92,12 +97,11 @@ def check(net: Net) -> Iterator[Finding]:
 
 def _finding(net: Net, loss: Node, source: Node) -> Finding:
     stands = place(net, source)
-    fix = None if stands is None else Fix(f"Remove the {source.op}", Safety.UNSAFE, (Drop(stands),))
     return RULE.at(
         stands,
         f"{call_text(net, source)} goes into a loss on logits: {expectation(net, loss)}",
         help="give the loss the raw scores, and apply sigmoid only where probabilities are needed",
         related=[*evidence(net, source), returned_at(net, source), *at_loss(net, loss)],
         subjects=subjects(net, source),
-        fix=fix,
+        fix=removal(net, source),
     )

@@ -40,6 +40,11 @@ def forward(x):
     return F.leaky_relu(x, 0.15)
 ```
 
+## Fix
+
+The unsafe fix takes the sign from a negative slope, and exchanges bounds in the wrong order. A slope above 1 and a
+dropout of 1 are left alone: what was meant is not known.
+
 ## Silent on
 
 Values that come from arguments or configuration:
@@ -61,7 +66,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from relucheck.finding import Finding, Rule, Severity
+from relucheck.finding import Finding, Fix, Rule, Safety, SetArg, Severity
 from relucheck.net import Arg, Net
 from relucheck.span import Span
 
@@ -71,18 +76,35 @@ RULE = Rule("RLU405", "slope-out-of-range", Severity.WARNING, Net, yields_to=("R
 def check(net: Net) -> Iterator[Finding]:
     """Report out-of-range numbers of layers and of functional calls."""
     for layer in net.layers:
-        yield from _judge(layer.op, layer.args, set(layer.explicit), layer.made, layer.spelling)
+        yield from _judge(layer.op, layer.args, layer.explicit, layer.made, layer.spelling)
     for node in net.nodes:
         if node.layer is None and node.explicit:
-            yield from _judge(node.op, node.args, set(node.explicit), node.span, node.spelling)
+            yield from _judge(node.op, node.args, dict.fromkeys(node.explicit), node.span, node.spelling)
 
 
 def _judge(
-    op: str, args: Mapping[str, Arg], explicit: set[str], at: Span | None, name: str
+    op: str, args: Mapping[str, Arg], explicit: Mapping[str, int | None], at: Span | None, name: str
 ) -> Iterator[Finding]:
-    problem = _problem(op, args, explicit)
+    problem = _problem(op, args, set(explicit))
     if problem:
-        yield RULE.at(at, f"{name}: {problem[0]}", help=problem[1])
+        fix = None if at is None else _fix(op, args, explicit, at)
+        yield RULE.at(at, f"{name}: {problem[0]}", help=problem[1], fix=fix)
+
+
+def _fix(op: str, args: Mapping[str, Arg], explicit: Mapping[str, int | None], at: Span) -> Fix | None:
+    """The sign of a slope turned round, or two bounds exchanged; what else was meant is not known."""
+    slope = _number(args.get("negative_slope"))
+    if op == "leaky_relu" and slope is not None and -1 < slope < 0:
+        edit = SetArg(at, "negative_slope", repr(-slope), explicit["negative_slope"])
+        return Fix("Use the slope without its sign", Safety.UNSAFE, (edit,))
+    low, high = args.get("min_val"), args.get("max_val")
+    if op != "clip" or low == high or not explicit.keys() >= {"min_val", "max_val"}:
+        return None
+    edits = (
+        SetArg(at, "min_val", repr(high), explicit["min_val"]),
+        SetArg(at, "max_val", repr(low), explicit["max_val"]),
+    )
+    return Fix("Exchange the two bounds", Safety.UNSAFE, edits)
 
 
 def _problem(op: str, args: Mapping[str, Arg], explicit: set[str]) -> tuple[str, str] | None:

@@ -40,6 +40,10 @@ model = nn.Sequential(
 loss = nn.CrossEntropyLoss()(model(torch.randn(8, 4)), torch.zeros(8).long())
 ```
 
+## Fix
+
+The unsafe fix removes the squash; that of `log_softmax` is safe, for it changes no loss.
+
 ## Silent on
 
 Softmax at evaluation only, behind a flag that is off, inside attention, and soft targets:
@@ -76,8 +80,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from relucheck.finding import Drop, Finding, Fix, Rule, Safety, Severity
+from relucheck.finding import Finding, Rule, Safety, Severity
 from relucheck.net import Net, Node
+from relucheck.rules._fix import removal
 from relucheck.rules._walk import (
     all_are,
     at_loss,
@@ -91,7 +96,6 @@ from relucheck.rules._walk import (
     returned_at,
     subjects,
 )
-from relucheck.span import Span
 
 RULE = Rule("RLU102", "softmax-before-cross-entropy", Severity.ERROR, Net)
 
@@ -117,10 +121,5 @@ def _finding(net: Net, loss: Node, source: Node) -> Finding:
         help="return the raw scores, and apply softmax only where probabilities are needed",
         related=[*evidence(net, source), returned_at(net, source), *at_loss(net, loss)],
         subjects=subjects(net, source),
-        fix=_fix(source, stands) if stands is not None else None,
+        fix=removal(net, source, Safety.SAFE if exact else Safety.UNSAFE),
     )
-
-
-def _fix(source: Node, stands: Span) -> Fix:
-    exact = source.op == "log_softmax"
-    return Fix(f"Remove the {source.op}", Safety.SAFE if exact else Safety.UNSAFE, (Drop(stands),))

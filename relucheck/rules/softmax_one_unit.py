@@ -40,6 +40,10 @@ class Scorer(nn.Module):
         return torch.sigmoid(self.fc(x))
 ```
 
+## Fix
+
+The unsafe fix uses sigmoid, unless a loss on classes receives the result: then outputs are missing.
+
 ## Silent on
 
 Attention pooling: one score for each element, softmax over the elements:
@@ -68,12 +72,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from relucheck.finding import Finding, Rule, Severity, here
+from relucheck.finding import Finding, Fix, Recall, Rule, Safety, Severity, here
 from relucheck.net import Net, Node
 from relucheck.ops import Kind
-from relucheck.rules._walk import call_text, evidence, place, subjects, width_out
+from relucheck.rules._walk import (
+    call_text,
+    evidence,
+    is_transparent,
+    next_steps,
+    place,
+    subjects,
+    width_out,
+)
 
 RULE = Rule("RLU107", "softmax-one-unit", Severity.ERROR, Net)
+
+CLASS_LOSSES = frozenset({"cross_entropy", "nll_loss"})
 
 
 def check(net: Net) -> Iterator[Finding]:
@@ -88,7 +102,22 @@ def check(net: Net) -> Iterator[Finding]:
                 help="use sigmoid for one output, or give the layer before it one output for each class",
                 related=[*evidence(net, node), here(place(net, source), "this layer has one output")],
                 subjects=subjects(net, node),
+                fix=_fix(net, node),
             )
+
+
+def _fix(net: Net, node: Node) -> Fix | None:
+    """A sigmoid for one output; where a loss on the scores of classes follows, outputs are missing instead."""
+    layer = net.layer_of(node)
+    stands = node.span if layer is None else layer.made
+    before_classes = any(reader.op in CLASS_LOSSES for reader in next_steps(net, node, is_transparent))
+    if node.op != "softmax" or stands is None or before_classes:
+        return None
+    if layer is None:
+        edit = Recall(stands, "F.sigmoid")
+    else:
+        edit = Recall(stands, "nn.Sigmoid", keep=False)
+    return Fix("Use sigmoid", Safety.UNSAFE, (edit,))
 
 
 def _is_over_one(net: Net, node: Node) -> bool:

@@ -48,6 +48,11 @@ class Net(nn.Module):
         return F.softmax(self.fc(x), dim=1)
 ```
 
+## Fix
+
+The unsafe fix names the axis of the features that the layer in front computes, where it is known. Where `dim` is left
+out and the number of axes is proved, it names the axis that PyTorch picks, which is safe.
+
 ## Silent on
 
 Unbatched values, and attention over nodes:
@@ -97,7 +102,8 @@ def check(net: Net) -> Iterator[Finding]:
             yield replace(found, fix=_fix(net, node))
         elif _is_batch(node, dim):
             problem = f"with dim={dim} runs over the batch: the samples compete with each other"
-            yield _finding(net, node, problem, "use dim=1 or dim=-1, the axis of the classes", None)
+            found = _finding(net, node, problem, "use dim=1 or dim=-1, the axis of the classes", None)
+            yield replace(found, fix=_over_classes(net, node))
 
 
 def _fix(net: Net, node: Node) -> Fix | None:
@@ -109,6 +115,25 @@ def _fix(net: Net, node: Node) -> Fix | None:
     if stands is None or len(axes) > 1 or None in axes:
         return None
     return Fix("Name the axis", Safety.SAFE, (SetArg(stands, "dim", str(*axes)),))
+
+
+def _over_classes(net: Net, node: Node) -> Fix | None:
+    """The axis of the features of the layer in front, the same wherever the softmax is applied."""
+    layer = net.layer_of(node)
+    stands = node.span if layer is None else layer.made
+    users = [node] if layer is None else [other for other in net.nodes if other.layer == node.layer]
+    axes = {_features(net, other) for other in users}
+    if stands is None or len(axes) > 1 or None in axes:
+        return None
+    position = None if layer is None else layer.explicit.get("dim")
+    return Fix("Use the axis of the classes", Safety.UNSAFE, (SetArg(stands, "dim", str(*axes), position),))
+
+
+def _features(net: Net, node: Node) -> int | None:
+    """The one axis that is not the batch, or that which the layer in front computes."""
+    if node.shape is not None and len(node.shape) == 2:
+        return 1
+    return {"linear": -1, "conv": 1}.get(net.inputs(node)[0].op)
 
 
 def _implicit(node: Node) -> int | None:

@@ -14,6 +14,9 @@ Example:
 Use instead:
     self.act = nn.GELU()
 
+Fix:
+The safe fix removes the comment, or the codes in it that suppress nothing.
+
 Silent on:
 A bare `# noqa` and the codes of other tools; comments that list RLU001 themselves.
 

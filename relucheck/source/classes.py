@@ -347,7 +347,23 @@ def _unregistered(m: Machine, cls: Class, instances: list[Instance]) -> Iterator
             at = value.state.get("at")
             if isinstance(at, ast.AST) and (span := m.span_of(at, cls.scope)) not in seen:
                 seen.add(span)
-                yield Attribute(name, "", span, "a dict" if isinstance(value, Mapping) else "a list")
+                spelling = "a dict" if isinstance(value, Mapping) else "a list"
+                yield Attribute(name, "", span, spelling, _container_for(value))
+
+
+def _container_for(value: Seq | Mapping) -> str:
+    """The class of ``torch.nn`` for a list of modules, or for a dict of them under strings."""
+    items = value.items if isinstance(value, Seq) else (*value.items.values(), *value.rest)
+    if not items or not all(isinstance(item, LayerVal) or _is_module(item) for item in items):
+        return ""
+    if isinstance(value, Seq):
+        return "ModuleList"
+    named = all(isinstance(key, str) and "." not in key for key in value.items)
+    return "ModuleDict" if named else ""
+
+
+def _is_module(value: Value) -> bool:
+    return isinstance(value, Instance) and value.is_module
 
 
 def _holds_unregistered(value: Seq | Mapping, registered: set[int]) -> bool:

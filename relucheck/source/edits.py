@@ -14,8 +14,9 @@ from relucheck.finding import Fix
 from relucheck.source.cst import tree_of
 from relucheck.source.files import Document
 from relucheck.source.imports import imports_of
-from relucheck.source.rewrites import Source, rewrite
+from relucheck.source.rewrites import rewrite
 from relucheck.source.splices import CannotEdit, Rows, Splice, consistent, spliced
+from relucheck.source.subjects import Source
 from relucheck.span import Span
 
 
@@ -38,10 +39,16 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A fix and the replacements that carry it out."""
+    """A fix and the replacements that carry it out; ``tidy`` are those that may be needed as well."""
 
     fix: Fix
     splices: tuple[Splice, ...]
+    tidy: tuple[Splice, ...] = ()
+
+    @property
+    def tidied(self) -> Planned:
+        """The fix with all that it can take out."""
+        return Planned(self.fix, (*self.splices, *self.tidy))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +82,7 @@ def plan(document: Document, fixes: Iterable[Fix]) -> tuple[list[Planned], list[
     for fix in fixes:
         assert source is not None
         try:
-            planned.append(Planned(fix, _splices(fix, source)))
+            planned.append(Planned(fix, splices := _splices(fix, source), _tidy(fix, source, splices)))
         except CannotEdit as problem:
             refused.append(Refused(fix, str(problem)))
     planned.sort(key=lambda p: [(s.start, s.end) for s in p.splices])
@@ -90,6 +97,15 @@ def _splices(fix: Fix, source: Source) -> tuple[Splice, ...]:
     if not splices or not consistent(splices):
         raise CannotEdit("its parts are in each other's way")
     return splices
+
+
+def _tidy(fix: Fix, source: Source, splices: tuple[Splice, ...]) -> tuple[Splice, ...]:
+    """The replacements that take out what nothing reads after a fix; none where there is no room for them."""
+    try:
+        more = tuple(splice for edit in fix.tidy for splice in rewrite(edit, source))
+    except CannotEdit:
+        return ()
+    return more if consistent((*splices, *more)) else ()
 
 
 def _compatible(planned: Iterable[Planned]) -> tuple[list[Planned], list[Refused]]:

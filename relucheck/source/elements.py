@@ -110,8 +110,8 @@ def dropped(tree: Tree, node: cst.BaseExpression) -> tuple[Splice, ...]:
     return without(tree, place.siblings, place.index)
 
 
-def dropped_statement(tree: Tree, call: cst.Call) -> tuple[Splice, ...]:
-    """The statement that a call is the value of taken out with its line; ``pass`` for a block's only one."""
+def dropped_statement(tree: Tree, call: cst.BaseExpression) -> tuple[Splice, ...]:
+    """The statement that an expression is the value of taken out with its line; ``pass`` for a block's only one."""
     import libcst as cst
 
     statement = tree.parent(call)

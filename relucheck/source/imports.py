@@ -11,8 +11,8 @@ from relucheck.source.splices import CannotEdit, Rows, Splice
 CANONICAL = {"nn": "torch.nn", "F": "torch.nn.functional", "torch": "torch"}
 """The short names in which fixes are written, whatever the file calls them."""
 
-
-_IN_TORCH = frozenset({"F.relu", "F.sigmoid", "F.tanh", "F.softmax", "F.log_softmax"})
+IN_TORCH = frozenset({"F.relu", "F.sigmoid", "F.tanh", "F.softmax", "F.log_softmax"})
+"""Functions that ``torch`` itself has under the same name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Imports:
         """A function of ``F`` by its shorter name in ``torch``, where the file imports that alone."""
         targets = frozenset(self.bound.values())
         short = "torch.nn.functional" not in targets and "torch" in targets
-        return f"torch.{code.removeprefix('F.')}" if short and code in _IN_TORCH else code
+        return f"torch.{code.removeprefix('F.')}" if short and code in IN_TORCH else code
 
     def _one_more(self, statement: ast.ImportFrom, name: str) -> Splice:
         last = statement.names[-1]

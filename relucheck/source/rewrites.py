@@ -2,18 +2,43 @@
 
 from __future__ import annotations
 
-import ast
 import re
-from dataclasses import dataclass
 from functools import singledispatch
 from typing import TYPE_CHECKING
 
-from relucheck.finding import Assign, Drop, Edit, Insert, SetArg, Swap, Unlist
+from relucheck.finding import (
+    Assign,
+    Drop,
+    Edit,
+    Exchange,
+    Forget,
+    Inline,
+    Insert,
+    Omit,
+    Recall,
+    Register,
+    Renew,
+    SetArg,
+    Swap,
+    Unlist,
+    Unwrap,
+)
+from relucheck.ops import FUNCTIONS, METHODS, MODULES
 from relucheck.selection import canonical
 from relucheck.source.cst import Tree, dotted, has_comma, is_call, last_name, plain
 from relucheck.source.elements import dropped, dropped_statement, inserted, without
 from relucheck.source.imports import Imports, respelled
+from relucheck.source.recasts import (
+    exchanged,
+    forgotten,
+    inlined,
+    recalled,
+    registered,
+    renewed,
+    unwrapped_copy,
+)
 from relucheck.source.splices import CannotEdit, Splice
+from relucheck.source.subjects import Source, assigns_itself, is_imported, needs_parentheses, subject
 
 if TYPE_CHECKING:
     import libcst as cst
@@ -24,14 +49,6 @@ _TAKE_INPLACE = frozenset(
     {"celu", "dropout", "elu", "hardsigmoid", "hardswish", "hardtanh", "leakyrelu", "mish", "relu", "relu6"}
     | {"rrelu", "selu", "silu", "threshold"}
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A file to edit: its tree and its imports."""
-
-    tree: Tree
-    imports: Imports
 
 
 @singledispatch
@@ -45,18 +62,30 @@ def _drop(edit: Drop, source: Source) -> Splices:
     tree = source.tree
     node = tree.expression(edit.span)
     if is_call(node) and not last_name(node)[:1].isupper():
-        return _unwrapped(tree, node, source.imports)
-    return dropped(tree, node)
+        return _unwrapped(tree, node, subject(node, source.imports))
+    masked = _masked(node)
+    return _unwrapped(tree, node, masked) if masked is not None else dropped(tree, node)
 
 
-def _unwrapped(tree: Tree, call: cst.Call, imports: Imports) -> Splices:
+def _masked(node: cst.BaseExpression) -> cst.BaseExpression | None:
+    """The ``x`` of a rectifier that is written out: ``x * (x > 0)``."""
+    import libcst as cst
+
+    if not isinstance(node, cst.BinaryOperation) or not isinstance(node.operator, cst.Multiply):
+        return None
+    for value, mask in ((node.left, node.right), (node.right, node.left)):
+        if isinstance(mask, cst.Comparison) and value.deep_equals(mask.left) and dotted(value):
+            return value
+    return None
+
+
+def _unwrapped(tree: Tree, call: cst.BaseExpression, inner: cst.BaseExpression) -> Splices:
     """An application that becomes the value it is applied to."""
     import libcst as cst
 
     if isinstance(tree.parent(call), cst.Expr):
         raise CannotEdit("it is a statement of its own")
-    inner = _subject(call, imports)
-    if _assigns_itself(tree, call, inner):
+    if assigns_itself(tree, call, inner):
         return dropped_statement(tree, call)
     start, end = tree.ranges(call)
     inner_start, inner_end = tree.outer(inner)
@@ -64,66 +93,7 @@ def _unwrapped(tree: Tree, call: cst.Call, imports: Imports) -> Splices:
         if "#" in gone and "\n" in gone:
             raise CannotEdit("a comment would be lost")
     text = tree.text[inner_start:inner_end]
-    return (Splice(start, end, f"({text})" if _needs_parentheses(tree, call, inner, text) else text),)
-
-
-def _assigns_itself(tree: Tree, call: cst.Call, inner: cst.BaseExpression) -> bool:
-    """Whether ``x = f(x)`` would become ``x = x``."""
-    import libcst as cst
-
-    statement = tree.parent(call)
-    if not isinstance(statement, cst.Assign) or len(statement.targets) != 1:
-        return False
-    return isinstance(inner, cst.Name) and dotted(statement.targets[0].target) == inner.value
-
-
-def _subject(call: cst.Call, imports: Imports) -> cst.BaseExpression:
-    """The value that a call is applied to: its first argument, or the tensor whose method it is."""
-    import libcst as cst
-
-    func = call.func
-    first = call.args[0] if call.args and not call.args[0].star else None
-    plainly = first is not None and first.keyword is None and not _is_number(first.value)
-    if isinstance(func, cst.Attribute) and not plainly and not _is_imported(func, imports):
-        return func.value
-    named = next((a.value for a in call.args if a.keyword is not None and a.keyword.value == "input"), None)
-    if first is not None and first.keyword is None:
-        return first.value
-    if named is None:
-        raise CannotEdit("the value that it is applied to is not plain to see")
-    return named
-
-
-def _is_imported(func: cst.Attribute, imports: Imports) -> bool:
-    """Whether a dotted name starts with a module."""
-    return dotted(func).partition(".")[0] in imports.bound
-
-
-def _is_number(node: cst.BaseExpression) -> bool:
-    import libcst as cst
-
-    return isinstance(node, cst.BaseNumber | cst.UnaryOperation)
-
-
-def _needs_parentheses(tree: Tree, call: cst.Call, inner: cst.BaseExpression, text: str) -> bool:
-    """Whether an argument would bind otherwise, or end its line, once its call is gone."""
-    import libcst as cst
-
-    if call.lpar or inner.lpar:
-        return False
-    atoms = (cst.Name, cst.Attribute, cst.Call, cst.Subscript, cst.BaseNumber, cst.List, cst.Dict)
-    free = (cst.Arg, cst.Assign, cst.AnnAssign, cst.AugAssign, cst.Return, cst.Element, cst.Index)
-    tight = not isinstance(tree.parent(call), free) and not isinstance(inner, atoms)
-    return tight or ("\n" in text and not _is_whole(text))
-
-
-def _is_whole(text: str) -> bool:
-    """Whether a text of several lines is an expression without brackets around it."""
-    try:
-        ast.parse(text, mode="eval")
-    except SyntaxError:
-        return False
-    return True
+    return (Splice(start, end, f"({text})" if needs_parentheses(tree, call, inner, text) else text),)
 
 
 @rewrite.register
@@ -138,7 +108,7 @@ def _swap(edit: Swap, source: Source) -> Splices:
     if edit.new == f"{edit.old}()":
         return _constructed_first(tree, node)
     if isinstance(func, cst.Attribute) and func.attr.value == edit.old:
-        if not _is_imported(func, source.imports):
+        if not is_imported(func, source.imports):
             raise CannotEdit("a method of a tensor has no other function in its place")
         renamed: Splices = (Splice(*tree.ranges(func.attr), edit.new),)
     elif isinstance(func, cst.Name) and source.imports.bound.get(func.value, "").endswith(f".{edit.old}"):
@@ -191,9 +161,40 @@ def _set_argument(edit: SetArg, source: Source) -> Splices:
     if not plain(call.args):
         raise CannotEdit("arguments are passed with a star, so they may hold this one")
     positional = [arg for arg in call.args if arg.keyword is None]
-    if edit.position is not None and edit.position < len(positional):
-        return (Splice(*tree.ranges(positional[edit.position]), f"{edit.name}={value}"), *more)
+    names = _parameters(call, source.imports)
+    position = _index_of(edit, names)
+    if position is not None and position < len(positional):
+        last, own = position + 1 == len(positional), names[position : position + 1] == (edit.name,)
+        if not last and not own:
+            raise CannotEdit("arguments without names follow it")
+        text = value if own and (_is_plain_number(value) or not last) else f"{edit.name}={value}"
+        return (Splice(*tree.outer(positional[position].value), text), *more)
     return (*_appended(tree, call, f"{edit.name}={value}"), *more)
+
+
+def _is_plain_number(value: str) -> bool:
+    """Whether a value may stand without its name, as the number in its place does; a flag is given by name."""
+    return value.lstrip("-")[:1].isdigit()
+
+
+def _parameters(call: cst.Call, imports: Imports) -> tuple[str, ...]:
+    """The arguments that torch's function, class or tensor method takes without their names, in order."""
+    import libcst as cst
+
+    func, name = call.func, last_name(call)
+    if name in MODULES:
+        return MODULES[name].names
+    if dotted(func).startswith("self."):
+        return ()
+    if isinstance(func, cst.Attribute) and not is_imported(func, imports):
+        return METHODS[name].names[1:] if name in METHODS else ()
+    return FUNCTIONS[name].names if name in FUNCTIONS else ()
+
+
+def _index_of(edit: SetArg, names: tuple[str, ...]) -> int | None:
+    if edit.position is not None:
+        return edit.position
+    return names.index(edit.name) if edit.name in names else None
 
 
 def _appended(tree: Tree, call: cst.Call, text: str) -> Splices:
@@ -224,10 +225,10 @@ def _insert(edit: Insert, source: Source) -> Splices:
 
 def _wrapped(call: cst.Call, code: str, source: Source) -> Splices:
     """A function around the value that a call is applied to."""
-    subject = _subject(call, source.imports)
-    if subject is call.func or not call.args:
+    value = subject(call, source.imports)
+    if value is call.func or not call.args:
         raise CannotEdit("the value that it is applied to is not plain to see")
-    start, end = source.tree.outer(subject)
+    start, end = source.tree.outer(value)
     name, more = respelled(source.imports.function(code), source.imports)
     return (Splice(start, start, f"{name}("), Splice(end, end, ")"), *more)
 
@@ -248,10 +249,53 @@ def _target(node: cst.BaseExpression, imports: Imports) -> str:
     """The name that a call is applied to, to which its result may be assigned."""
     import libcst as cst
 
-    subject = _subject(node, imports) if is_call(node) else node
-    if not isinstance(subject, cst.Name):
+    value = subject(node, imports) if is_call(node) else node
+    if not isinstance(value, cst.Name):
         raise CannotEdit("the value that it is applied to has no name of its own")
-    return subject.value
+    return value.value
+
+
+@rewrite.register
+def _recall(edit: Recall, source: Source) -> Splices:
+    return recalled(edit, source)
+
+
+@rewrite.register
+def _exchange(edit: Exchange, source: Source) -> Splices:
+    return exchanged(edit, source)
+
+
+@rewrite.register
+def _inline(edit: Inline, source: Source) -> Splices:
+    return inlined(edit, source)
+
+
+@rewrite.register
+def _register(edit: Register, source: Source) -> Splices:
+    return registered(edit, source)
+
+
+@rewrite.register
+def _renew(edit: Renew, source: Source) -> Splices:
+    return renewed(edit, source)
+
+
+@rewrite.register
+def _unwrap(edit: Unwrap, source: Source) -> Splices:
+    return unwrapped_copy(source.tree, source.tree.expression(edit.span))
+
+
+@rewrite.register
+def _forget(edit: Forget, source: Source) -> Splices:
+    return forgotten(edit, source)
+
+
+@rewrite.register
+def _omit(edit: Omit, source: Source) -> Splices:
+    tree, call = source.tree, source.tree.call(edit.span)
+    if not plain(call.args) or edit.position >= len(call.args):
+        raise CannotEdit("arguments are passed with a star, so they may hold this one")
+    return without(tree, call.args, edit.position)
 
 
 _LIST = re.compile(r"\[(?P<ours>[^\]]*)\]|:\s*(?P<noqa>[A-Za-z]+[0-9]+(?:[,\s]+[A-Za-z]+[0-9]+)*)\s*$")

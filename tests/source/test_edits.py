@@ -245,9 +245,14 @@ def test_what_a_star_may_hold_is_not_set():
 
 
 def test_an_edit_that_is_no_python_is_refused():
+    text = "f(x)\n"
+    assert refused(text, Assign(at(text, "f(x)"), "1")) == "the file would not be Python any more"
+
+
+def test_a_positional_argument_becomes_a_named_one_only_where_none_follows():
     text = "y = f(True, 3)\n"
     reason = refused(text, SetArg(at(text, "f(True, 3)"), "inplace", "True", 0))
-    assert reason == "the file would not be Python any more"
+    assert reason == "arguments without names follow it"
 
 
 # --------------------------------------------------------------------- Insert
