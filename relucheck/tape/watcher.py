@@ -28,7 +28,6 @@ from relucheck.tape.inspected import Inspected, begun
 from relucheck.tape.names import cleaned
 from relucheck.tape.subject import Subject
 from relucheck.tape.telling import inspection_of
-from relucheck.tape.underflow import scalers_seen
 from relucheck.tape.updates import Before
 from relucheck.timeline import Inspection
 
@@ -328,8 +327,7 @@ def watching(watcher: Watcher) -> Iterator[None]:
     patches = _Patches(watcher)
     try:
         patches.place()
-        with scalers_seen(watcher.scaling):
-            yield
+        yield
     finally:
         patches.remove()
 
@@ -345,6 +343,8 @@ class _Patches:
     own_call: Callable[..., Any] = field(init=False)
     own_of_tensor: Callable[..., Any] = field(init=False)
     own_of_tensors: Callable[..., Any] = field(init=False)
+    scale: Callable[..., Any] = field(default_factory=lambda: torch.amp.GradScaler.scale)
+    own_scale: Callable[..., Any] = field(init=False)
     hooks: list[RemovableHandle] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -359,7 +359,12 @@ class _Patches:
         def of_tensors(tensors: Any, *args: Any, **kwargs: Any) -> Any:
             return self.around(self.of_tensors, tensors, args, kwargs)
 
+        def scale(scaler: torch.amp.GradScaler, outputs: Any) -> Any:
+            self.watcher.scaling(scaler)
+            return self.scale(scaler, outputs)
+
         self.own_call, self.own_of_tensor, self.own_of_tensors = call, of_tensor, of_tensors
+        self.own_scale = scale
 
     def place(self) -> None:
         self.hooks = [
@@ -368,6 +373,7 @@ class _Patches:
         ]
         torch.Tensor.backward = self.own_of_tensor  # type: ignore[method-assign]
         torch.autograd.backward = self.own_of_tensors
+        torch.amp.GradScaler.scale = self.own_scale  # type: ignore[method-assign]
         self.follow()
 
     def around(self, backward: Callable[..., Any], loss: Any, args: Any, kwargs: Any) -> Any:
@@ -403,6 +409,8 @@ class _Patches:
             torch.Tensor.backward = self.of_tensor  # type: ignore[method-assign]
         if torch.autograd.backward is self.own_of_tensors:
             torch.autograd.backward = self.of_tensors
+        if torch.amp.GradScaler.scale is self.own_scale:
+            torch.amp.GradScaler.scale = self.scale  # type: ignore[method-assign]
         for hook in self.hooks:
             hook.remove()
         self._unlisten()
