@@ -7,7 +7,7 @@ that an in-place activation after it changes nothing (``register_full_backward_h
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -67,15 +67,30 @@ class GradientWatch:
         output.register_hook(arrived)  # type: ignore[no-untyped-call]
 
 
+_TINY, _HUGE = 1e-15, 1e15
+"""Between these, squares of single precision neither underflow nor overflow."""
+
+
 def norm(tensor: Tensor) -> float:
     """The Frobenius norm; in double precision where squares of single precision would underflow."""
     value = float(torch.linalg.vector_norm(tensor.detach().flatten()))
-    if 1e-15 < value < 1e15:
+    if _TINY < value < _HUGE:
         return value
     return float(torch.linalg.vector_norm(tensor.detach().flatten(), dtype=torch.float64))
 
 
-def weight_gradients(loss: Tensor, parameters: Iterable[Tensor]) -> list[Tensor | None]:
+def norms(tensors: Sequence[Tensor]) -> list[float]:
+    """The Frobenius norm of each tensor, with one wait for the device where all are alike."""
+    kinds = {(t.device, t.dtype) for t in tensors}
+    if len(kinds) != 1 or next(iter(kinds))[1] not in (torch.float32, torch.float64):
+        return [norm(tensor) for tensor in tensors]
+    sizes = torch.stack(torch._foreach_norm([t.detach() for t in tensors])).tolist()
+    return [
+        size if _TINY < size < _HUGE else norm(tensor) for tensor, size in zip(tensors, sizes, strict=True)
+    ]
+
+
+def weight_gradients(loss: Tensor, parameters: Iterable[Tensor], *, reentrant: bool) -> list[Tensor | None]:
     """dL/dp for every parameter, None where the loss does not depend on it; no ``.grad`` is touched.
 
     Reentrant checkpointing refuses ``autograd.grad``; there ``backward`` is run, and the caller
@@ -84,7 +99,7 @@ def weight_gradients(loss: Tensor, parameters: Iterable[Tensor]) -> list[Tensor 
     wanted = list(parameters)
     if not wanted or not loss.requires_grad:
         return [None] * len(wanted)
-    if not _reentrant(loss):
+    if not reentrant:
         return list(torch.autograd.grad(loss, wanted, allow_unused=True))
     for parameter in wanted:
         parameter.grad = None
@@ -92,7 +107,7 @@ def weight_gradients(loss: Tensor, parameters: Iterable[Tensor]) -> list[Tensor 
     return [parameter.grad for parameter in wanted]
 
 
-def _reentrant(loss: Tensor) -> bool:
+def is_reentrant(loss: Tensor) -> bool:
     """Whether the graph holds a reentrantly checkpointed block."""
     waiting, seen = [loss.grad_fn], set()
     while waiting:

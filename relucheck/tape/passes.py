@@ -15,12 +15,12 @@ from torch import Tensor
 from relucheck.measurements import NonFinite, Phase
 from relucheck.tape.batches import Batch, ProbeError, loss_of, named_tensors_in, tensors_in
 from relucheck.tape.finite import Hunt, finite, is_mask, kind_of, located
-from relucheck.tape.gradients import GradientWatch, Sum, norm, weight_gradients
+from relucheck.tape.gradients import GradientWatch, Sum, is_reentrant, norms, weight_gradients
 from relucheck.tape.graph import net_of
 from relucheck.tape.modes import following, recording
 from relucheck.tape.names import owner_of
 from relucheck.tape.recorder import Recorder
-from relucheck.tape.replay import Numbers, Replay, Tracer
+from relucheck.tape.replay import Replay, Tracer
 from relucheck.tape.session import KeptOutput, Session
 from relucheck.tape.units import Sites, between_samples
 from relucheck.tape.values import Value
@@ -57,7 +57,7 @@ def _recorded(session: Session, batch: Batch) -> tuple[Any, Tensor]:
         run_recorded.__code__,
         first,
         batch_axis=session.batch_axis,
-        tracer=Tracer(Numbers.of(session.model)) if first else None,
+        tracer=Tracer.of(session.model) if first else None,
     )
     output, loss = run_recorded(session, recorder, batch)
     keep_outputs(session, recorder.values.get, output)
@@ -70,7 +70,7 @@ def _replayed(session: Session, batch: Batch) -> tuple[Any, Tensor] | None:
     """Output and loss of a pass that did what the trace says; otherwise nothing of it counts."""
     if session.trace is None:
         return None
-    replay = Replay(session.trace, Numbers.of(session.model), session.sites)
+    replay = Replay(session.trace, session.sites)
     output, loss = run_recorded(session, replay, batch)
     if replay.done and keep_known_outputs(session, output):
         return output, loss
@@ -147,24 +147,28 @@ def backward_of(session: Session, loss: Tensor) -> Mapping[str, Tensor | None]:
     """dL/dp by parameter name, for the parameters that want one."""
     trainable = {n: p for n, p in session.parameters() if p.requires_grad}
     session.detached = bool(trainable) and not loss.requires_grad
-    gradients = weight_gradients(loss, trainable.values())
+    if session.reentrant is None or session.trace is None:
+        session.reentrant = is_reentrant(loss)
+    gradients = weight_gradients(loss, trainable.values(), reentrant=session.reentrant)
     return dict(zip(trainable, gradients, strict=True))
 
 
 def _keep_gradients(session: Session, gradients: Mapping[str, Tensor | None]) -> bool:
     """Adds a batch to the sums; whether all of it was finite."""
-    sound = True
-    for name, gradient in gradients.items():
+    dense = {name: _dense(gradient) for name, gradient in gradients.items() if gradient is not None}
+    sizes = dict(zip(dense, norms(list(dense.values())), strict=True))
+    for name in gradients:
         total = session.sums.setdefault(name, Sum())
-        if gradient is not None:
-            dense = gradient.coalesce().values() if gradient.is_sparse else gradient
-            size = norm(dense)
-            sound &= math.isfinite(size)
-            if session.batches == 0:
-                session.moving[name] = int(torch.count_nonzero(dense))
-            total.squares += size**2
+        if name in sizes:
+            total.squares += sizes[name] ** 2
             total.count += 1
-    return sound
+    if session.batches == 0:
+        session.moving.update({name: int(torch.count_nonzero(gradient)) for name, gradient in dense.items()})
+    return all(map(math.isfinite, sizes.values()))
+
+
+def _dense(gradient: Tensor) -> Tensor:
+    return gradient.coalesce().values() if gradient.is_sparse else gradient
 
 
 def keep_outputs(session: Session, made: Callable[[Tensor], Value | None], output: Any) -> None:

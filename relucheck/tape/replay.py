@@ -68,10 +68,11 @@ class Traced:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """What one pass did, and the sites by the position of their step."""
+    """What one pass did, the sites by the position of their step, and the parameters and buffers that were there."""
 
     steps: tuple[Traced, ...]
     sites: Mapping[int, Site]
+    held: tuple[Tensor, ...]
 
 
 @dataclass(slots=True)
@@ -85,11 +86,10 @@ class Numbers:
     last: int = UNKNOWN
 
     @classmethod
-    def of(cls, model: nn.Module) -> Numbers:
-        """The numbers at the beginning: parameters and buffers."""
+    def of(cls, held: Iterable[Tensor]) -> Numbers:
+        """The numbers at the beginning, of parameters and buffers."""
         numbers = cls()
-        numbers.made(model.parameters())
-        numbers.made(model.buffers())
+        numbers.made(held)
         return numbers
 
     def made(self, tensors: Iterable[Tensor]) -> None:
@@ -107,7 +107,10 @@ class Numbers:
 
     def read(self, tensors: Iterable[Tensor]) -> tuple[int, ...]:
         at = self.at
-        return tuple(at.get(t.data_ptr(), UNKNOWN) if has_memory(t) else UNKNOWN for t in tensors)
+        try:
+            return tuple([at.get(t.data_ptr(), UNKNOWN) for t in tensors])
+        except RuntimeError:  # sparse tensors and those of torch.func have no address
+            return tuple(at.get(t.data_ptr(), UNKNOWN) if has_memory(t) else UNKNOWN for t in tensors)
 
 
 @dataclass(slots=True)
@@ -117,10 +120,16 @@ class Tracer:
     ``faithful``: every site reads a tensor of its own step, so that a replay can find it.
     """
 
+    held: tuple[Tensor, ...]
     numbers: Numbers
     steps: list[Traced] = field(default_factory=list)
     sites: dict[int, Site] = field(default_factory=dict)
     faithful: bool = True
+
+    @classmethod
+    def of(cls, model: nn.Module) -> Tracer:
+        held = (*model.parameters(), *model.buffers())
+        return cls(held, Numbers.of(held))
 
     def step(self, op: AtenOp, args: Sequence[Any], tensors: Sequence[Tensor]) -> None:
         """An operation is about to run."""
@@ -136,7 +145,7 @@ class Tracer:
 
     @property
     def trace(self) -> Trace | None:
-        return Trace(tuple(self.steps), self.sites) if self.faithful else None
+        return Trace(tuple(self.steps), self.sites, self.held) if self.faithful else None
 
 
 @dataclass(slots=True)
@@ -144,11 +153,14 @@ class Replay:
     """A pass that is expected to do what the trace says; it listens in the place of a ``Recorder``."""
 
     trace: Trace
-    numbers: Numbers
     sites: Sites
     position: int = 0
     diverged: bool = False
     reading_loss: bool = False
+    numbers: Numbers = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.numbers = Numbers.of(self.trace.held)
 
     @property
     def done(self) -> bool:
@@ -163,7 +175,7 @@ class Replay:
         """Compares a step with the trace, and counts units where it is an activation."""
         if self.diverged:
             return None
-        tensors = list(flat([*args, *kwargs.values()] if kwargs else args))
+        tensors = list(flat((*args, *kwargs.values()) if kwargs else args))
         steps, position = self.trace.steps, self.position
         self.position += 1
         expected = steps[position] if position < len(steps) else None

@@ -31,7 +31,7 @@ class Session:
     """The figures of a probe while its batches run.
 
     ``trained``: the passes are steps of a training loop, so a loss there is, though not as a function.
-    ``trace`` is what the passes do, as long as they all do the same.
+    ``trace`` is what the passes do, as long as they all do the same; ``reentrant``: they checkpoint so.
     ``updates`` are norm(change of W) / norm(W) of the optimiser's steps, by parameter; ``first_updates``
     those of the first step. ``moving`` counts the weights of each parameter with a gradient other than 0 in
     the first batch. ``lost`` are the entries of dL/dz (by layer) and dL/dW (by parameter) lost to half precision.
@@ -57,6 +57,7 @@ class Session:
     detached: bool = False
     non_finite: NonFinite | None = None
     trace: Trace | None = None
+    reentrant: bool | None = None
     samples: int = 0
     batches: int = 0
 

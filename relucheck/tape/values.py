@@ -75,7 +75,7 @@ def flat(args: Sequence[Any]) -> Iterator[Tensor]:
     for arg in args:
         if isinstance(arg, Tensor):
             yield arg
-        elif isinstance(arg, list | tuple):
+        elif isinstance(arg, (list, tuple)):
             yield from flat(arg)
 
 
