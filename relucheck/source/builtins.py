@@ -15,6 +15,7 @@ from relucheck.source.values import (
     NONE,
     TRUE,
     UNK,
+    Bound,
     Class,
     Const,
     External,
@@ -81,6 +82,8 @@ def _sequence(kind: str) -> Handler:
         if not a.args:
             return seq([], kind)
         items, exact = iterate(m, a.args[0])
+        if kind == "set" and all(isinstance(item, Const) for item in items):
+            items = tuple(dict.fromkeys(items))
         return seq(items, kind, exact)
 
     return build
@@ -233,7 +236,84 @@ _SEQ_KINDS = {"list": {"list", "range"}, "tuple": {"tuple"}, "set": {"set"}}
 _KNOWN_TYPES = frozenset({*_PLAIN_TYPES, *_SEQ_KINDS, "dict", "torch.Tensor", "torch.nn.Module", "type"})
 
 
+_ABSTRACT: dict[str, tuple[type, ...]] = {
+    "Iterable": (str, bytes),
+    "Sequence": (str, bytes),
+    "Collection": (str, bytes),
+    "Container": (str, bytes),
+    "Sized": (str, bytes),
+    "Reversible": (str, bytes),
+    "Hashable": (object,),
+    "Callable": (),
+    "Mapping": (),
+    "MutableMapping": (),
+    "MutableSequence": (),
+    "Iterator": (),
+    "Set": (),
+    "Number": (int, float, complex),
+    "Complex": (int, float, complex),
+    "Real": (int, float),
+    "Rational": (int,),
+    "Integral": (int,),
+}
+"""Abstract classes of ``collections.abc`` and ``numbers``, and which constants are instances of them."""
+
+_OF_SEQUENCES = frozenset(
+    ["Iterable", "Sequence", "Collection", "Container", "Sized", "Reversible", "MutableSequence"]
+)
+_OF_MAPPINGS = frozenset(
+    ["Iterable", "Mapping", "MutableMapping", "Collection", "Container", "Sized", "Reversible"]
+)
+
+
+def _abstract_is(value: Value, name: str) -> bool | None:
+    """Whether a value is an instance of an abstract class such as ``collections.abc.Iterable``."""
+    if isinstance(value, Const):
+        return isinstance(value.value, _ABSTRACT[name])
+    if isinstance(value, Seq):
+        if value.kind not in ("list", "tuple") or name == "Hashable":
+            return None
+        return name in _OF_SEQUENCES and (name != "MutableSequence" or value.kind == "list")
+    if isinstance(value, Mapping):
+        return name in _OF_MAPPINGS
+    if isinstance(value, Function | Bound | Class | Partial | External):
+        return True if name == "Callable" else None
+    return None
+
+
+def _abstract_name(name: str | None) -> str | None:
+    """The abstract class that a qualified name means."""
+    head, _, last = (name or "").rpartition(".")
+    return (
+        last
+        if last in _ABSTRACT and head in ("collections.abc", "collections", "typing", "numbers")
+        else None
+    )
+
+
+_CALLABLE_TYPES = {
+    "functools.partial": Partial,
+    "types.FunctionType": Function,
+    "types.LambdaType": Function,
+    "types.MethodType": Bound,
+}
+
+
+def _callable_is(value: Value, wanted: type) -> bool | None:
+    """Whether a value is a partial, a function or a bound method; a class is none of them."""
+    if isinstance(value, wanted):
+        return True
+    is_class = isinstance(value, External) and layer_class(value.name) is not None
+    known = isinstance(value, Const | Seq | Mapping | Function | Bound | Class | Partial | LayerVal)
+    return False if known or is_class else None
+
+
 def _plain_is(value: Value, name: str | None) -> bool | None:
+    abstract = _abstract_name(name)
+    if abstract is not None:
+        return _abstract_is(value, abstract)
+    if name in _CALLABLE_TYPES:
+        return _callable_is(value, _CALLABLE_TYPES[name])
     if name is None or (name not in _KNOWN_TYPES and not name.startswith("torch.nn.")):
         return False if isinstance(value, Const) and value.value is None else None
     if isinstance(value, Const):
@@ -520,6 +600,22 @@ _TEXT = frozenset(
         "join",
         "title",
         "capitalize",
+        "rsplit",
+        "partition",
+        "rpartition",
+        "removeprefix",
+        "removesuffix",
+        "count",
+        "find",
+        "rfind",
+        "isdigit",
+        "isnumeric",
+        "isdecimal",
+        "isalpha",
+        "isalnum",
+        "isupper",
+        "islower",
+        "isidentifier",
     ]
 )
 
@@ -539,7 +635,9 @@ def text_method(m: Machine, text: str, name: str, a: Arguments) -> Value:
         result = getattr(text, name)(*args)
     except (TypeError, ValueError):
         return UNK
-    return seq([Const(w) for w in result]) if isinstance(result, list) else Const(result)
+    if isinstance(result, list | tuple):
+        return seq([Const(w) for w in result], "list" if isinstance(result, list) else "tuple")
+    return Const(result)
 
 
 def _format(text: str, a: Arguments) -> Value:

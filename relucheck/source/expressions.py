@@ -126,13 +126,21 @@ def _other_attribute(value: Value, name: str) -> Value:
         if name == "param_groups":
             schedule(value)
         return UNK
-    if isinstance(value, Partial) and name == "func":
-        return value.callee
+    if isinstance(value, Partial):
+        return _partial_attribute(value, name)
     if isinstance(value, Function) and name == "__name__":
         return Const(value.name)
     if isinstance(value, Unk) and value.name and len(value.name) < 60:
         return Unk(f"{value.name}.{name}")
     return UNK
+
+
+def _partial_attribute(value: Partial, name: str) -> Value:
+    if name == "func":
+        return value.callee
+    if name == "keywords":
+        return mapping(dict(value.kwargs))
+    return seq(value.args, "tuple") if name == "args" else UNK
 
 
 def module_attribute(m: Machine, scope: ModuleScope, name: str) -> Value:

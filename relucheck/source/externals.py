@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Callable
+from typing import Any
 
 from relucheck.source.binding import Arguments
 from relucheck.source.builtins import BUILTINS
@@ -19,9 +21,10 @@ from relucheck.source.layers import (
     schedule,
 )
 from relucheck.source.machine import Machine, tensors_in, to_arg
-from relucheck.source.objects import fill_container, new_instance
+from relucheck.source.objects import FIELD, fields_of, fill_container, new_instance, replaced
 from relucheck.source.tensors import call_function, spelling_of
 from relucheck.source.values import (
+    FALSE,
     NONE,
     TRUE,
     UNK,
@@ -244,6 +247,82 @@ def _simple_namespace(m: Machine, a: Arguments) -> Value:
     return instance
 
 
+# -- dataclasses --------------------------------------------------------------------------------
+
+
+def _field(_m: Machine, a: Arguments) -> Value:
+    """``field(default=x)`` is x; one with a factory is called for each object."""
+    factory = a.keyword("default_factory")
+    return Partial(FIELD, (factory,), ()) if factory is not None else a.keyword("default") or UNK
+
+
+def _replace(m: Machine, a: Arguments) -> Value:
+    if len(a.args) == 1 and isinstance(a.args[0], Instance) and not a.open:
+        return replaced(m, a.args[0], a.kwargs)
+    return UNK
+
+
+def _as_dict(_m: Machine, a: Arguments) -> Value:
+    """``asdict(x)``, to one level: what is inside is shared, not copied."""
+    value = a.args[0] if a.args else UNK
+    return mapping(fields_of(value), not value.opaque) if isinstance(value, Instance) else UNK
+
+
+# -- regular expressions ------------------------------------------------------------------------
+
+_LONGEST_TEXT = 128
+_REPEATED_GROUP = re.compile(r"\)\s*[*+?{]|\\\d|\(\?[^:]")
+
+
+def _expression(function: Callable[..., Any]) -> Handler:
+    """A function of ``re`` on known texts, for patterns that cannot take long: no group is repeated."""
+
+    def apply(_m: Machine, a: Arguments) -> Value:
+        texts = [v.value for v in a.args if isinstance(v, Const) and isinstance(v.value, str)]
+        if len(texts) != len(a.args) or not texts or a.kwargs or a.open:
+            return UNK
+        if any(len(text) > _LONGEST_TEXT for text in texts) or _may_take_long(texts[0]):
+            return UNK
+        try:
+            result = function(*texts)
+        except (re.error, TypeError, IndexError):
+            return UNK
+        return seq([_text_of(item) for item in result]) if isinstance(result, list) else Const(result)
+
+    return apply
+
+
+def _may_take_long(pattern: str) -> bool:
+    """Whether matching may take more than quadratic time."""
+    return _REPEATED_GROUP.search(pattern) is not None or sum(pattern.count(c) for c in "*+{") > 2
+
+
+def _text_of(item: object) -> Value:
+    if isinstance(item, tuple):
+        return seq([_text_of(part) for part in item], "tuple")
+    return Const(item) if isinstance(item, str | None) else UNK
+
+
+# -- what holds in plain eager runs ---------------------------------------------------------------
+
+
+def _false(_m: Machine, _a: Arguments) -> Value:
+    return FALSE
+
+
+_ONLY_IN_COMPILERS = frozenset(
+    [
+        "torch.jit.is_scripting",
+        "torch.jit.is_tracing",
+        "torch.onnx.is_in_onnx_export",
+        "torch.compiler.is_compiling",
+        "torch.compiler.is_dynamo_compiling",
+        "torch.compiler.is_exporting",
+        "torch.fx._symbolic_trace.is_fx_tracing",
+    ]
+)
+
+
 def _wrap_identity(_m: Machine, a: Arguments) -> Value:
     return a.args[0] if a.args else NONE
 
@@ -273,6 +352,14 @@ _HANDLERS: dict[str, Handler] = {
     "types.SimpleNamespace": _simple_namespace,
     "typing.cast": lambda _m, a: a.args[1] if len(a.args) > 1 else UNK,
     "warnings.warn": _none,
+    "dataclasses.field": _field,
+    "dataclasses.replace": _replace,
+    "dataclasses.asdict": _as_dict,
+    "copy.replace": _replace,
+    "re.split": _expression(re.split),
+    "re.sub": _expression(re.sub),
+    "re.findall": _expression(re.findall),
+    **dict.fromkeys(_ONLY_IN_COMPILERS, _false),
 }
 
 CONSTANTS: dict[str, Value] = {

@@ -22,6 +22,7 @@ from relucheck.source.values import (
     Native,
     OneOf,
     ParamOf,
+    Partial,
     Plain,
     Seq,
     Super,
@@ -162,8 +163,35 @@ def fill_fields(m: Machine, instance: Instance, cls: Class, arguments: Arguments
     for i, name in enumerate(names):
         value = arguments.get(i, name)
         if value is None:
-            value = cls.find(name) or Unk(name)
+            value = _default_of_field(m, cls.find(name)) or Unk(name)
         m.heap.store(instance.attrs, name, value)
+    after = cls.find("__post_init__")
+    if isinstance(after, Function):
+        m.call(m, Bound(after, instance), NO_ARGUMENTS)
+
+
+def _default_of_field(m: Machine, default: Value | None) -> Value | None:
+    """The default of a dataclass's field; ``field(default_factory=list)`` makes a new one each time."""
+    if isinstance(default, Partial) and default.callee == FIELD:
+        return m.call(m, default.args[0], NO_ARGUMENTS)
+    return default
+
+
+FIELD = External("dataclasses.field")
+
+
+def fields_of(instance: Instance) -> dict[Plain, Value]:
+    """The attributes of an object of the project's own, without those of the interpreter."""
+    return {k: v for k, v in instance.attrs.items() if k not in ("_items", "_base", "_table")}
+
+
+def replaced(m: Machine, instance: Instance, changes: tuple[tuple[str, Value], ...]) -> Instance:
+    """``dataclasses.replace(instance, **changes)``: another object with some fields changed."""
+    copied = new_instance(m, instance.cls, instance.container)
+    copied.opaque = instance.opaque
+    copied.attrs.update(instance.attrs)
+    copied.attrs.update(changes)
+    return copied
 
 
 def _torch_base(m: Machine, instance: Instance, arguments: Arguments) -> None:
@@ -189,16 +217,19 @@ def fill_container(m: Machine, instance: Instance, arguments: Arguments) -> None
 
 def _fill_row(m: Machine, instance: Instance, arguments: Arguments) -> None:
     values, exact = arguments.args, not arguments.open
+    names = [str(i) for i in range(len(values))]
     _note_repeated(m, values)
     if len(values) == 1 and isinstance(values[0], Mapping):
         for key, value in values[0].items.items():
             m.heap.store(instance.attrs, key, value)
         exact = values[0].exact
+        names = [str(key) for key in values[0].items]
         values = tuple(values[0].items.values())
     elif instance.container == "ModuleList" and values:
         first = values[0]
         values, exact = (first.items, first.exact) if isinstance(first, Seq) else ((UNK,), False)
-    _name_all(m, {str(i): v for i, v in enumerate(values)})
+        names = [str(i) for i in range(len(values))]
+    _name_all(m, dict(zip(names, values, strict=True)))
     m.heap.store(instance.attrs, "_items", seq(values, "list", exact))
 
 
@@ -248,8 +279,14 @@ def container_items(instance: Instance) -> list[tuple[str, Value]]:
     if isinstance(items, Mapping):
         return [(str(k), v) for k, v in items.items.items()]
     if isinstance(items, Seq):
-        return [(str(i), v) for i, v in enumerate(items.items)]
+        names = _names_in(instance) if len(instance.attrs) > 1 else {}
+        return [(names.get(id(v), str(i)), v) for i, v in enumerate(items.items)]
     return []
+
+
+def _names_in(instance: Instance) -> dict[int, str]:
+    """The names of elements that have one: ``Sequential(OrderedDict(conv=...))``, ``add_module``."""
+    return {id(v): k for k, v in instance.attrs.items() if k not in ("_items", "_base")}
 
 
 # -- attributes ---------------------------------------------------------------------------------
@@ -276,8 +313,8 @@ def plain_attribute(m: Machine, instance: Instance, name: str) -> Value:
         return UNK
     if name == "__class__":
         return instance.cls if instance.cls is not None else External(f"torch.nn.{instance.container}")
-    if name in ("__dict__",):
-        return UNK
+    if name == "__dict__":
+        return mapping(fields_of(instance), exact=not instance.opaque)
     if instance.is_module and (instance.container or name in NATIVE_METHODS):
         return Native(name, instance)
     base = instance.attrs.get("_base")

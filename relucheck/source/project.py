@@ -46,23 +46,30 @@ def read_project(
         return reader.read()
 
 
-def read_script(
-    script: tuple[Document, ast.Module], modules: Sequence[tuple[Document, ast.Module]], steps: int
-) -> Net:
-    """The Net of one script that imports from ``modules``, with a budget of its own.
+@dataclass(slots=True)
+class ScriptReader:
+    """Reads scripts that import from ``modules``, each to its end within ``steps``.
 
-    Where ``read_project`` reads everything a little, this reads one program to its end, to compare
-    it with a real pass.
+    Where ``read_project`` reads everything a little, this reads one program whole, to compare it with
+    a real pass. What the modules do when they are imported is read once, for the first script.
     """
-    project = Project()
-    for document, tree in modules:
-        project.add(document, tree)
-    scope = project.add(*script)
-    m = Machine(evaluate, execute, call, define, put, load)
-    m.script_steps, m.max_nodes = steps, steps
-    with deep_recursion():
-        run_script(m, scope)
-    return scope.tape.freeze(scope.path, scope.path)
+
+    modules: Sequence[tuple[Document, ast.Module]]
+    steps: int
+    _project: Project = field(default_factory=Project)
+    _machine: Machine = field(default_factory=lambda: Machine(evaluate, execute, call, define, put, load))
+
+    def __post_init__(self) -> None:
+        for document, tree in self.modules:
+            self._project.add(document, tree)
+        self._machine.script_steps = self._machine.max_nodes = self.steps
+
+    def read(self, document: Document, tree: ast.Module) -> Net:
+        """The Net of one script."""
+        scope = self._project.add(document, tree)
+        with deep_recursion():
+            run_script(self._machine, scope)
+        return scope.tape.freeze(scope.path, scope.path)
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@ import ast
 import importlib
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +17,7 @@ from torch import nn
 
 from relucheck.net import Net
 from relucheck.source.files import Document, from_text, read
-from relucheck.source.project import read_script
+from relucheck.source.project import ScriptReader
 from relucheck.tape.probe import measure
 from tests.agreement.compare import Agreement, compare
 
@@ -98,42 +98,39 @@ def torchvision_models() -> list[Model]:
     ]
 
 
-SMALL = (
-    "atto",
-    "femto",
-    "pico",
-    "nano",
-    "tiny",
-    "mini",
-    "xxs",
-    "_xs",
-    "small",
-    "lite",
-    "_s",
-    "_m0",
-    "18",
-    "_b0",
-    "0",
-)
+def timm_models(limit: int) -> list[Model]:
+    """The smallest architecture of every family of every model file of timm.
 
-
-def timm_models(limit: int, each: int = 2) -> list[Model]:
-    """``each`` architectures of every model file of timm, small ones first as far as names tell."""
+    A family is what the names of a file's architectures begin with, up to the first digit or
+    underscore: ``mobilenetv`` and ``lcnet`` of ``mobilenetv3.py``.
+    """
     load_torchvision()  # timm imports it
     timm = importlib.import_module("timm")
     chosen: list[Model] = []
     for module in timm.list_modules():
-        names = sorted(timm.list_models(module=module), key=lambda n: (_size_by_name(n), len(n), n))
-        for name in names[:each]:
+        for names in _families(timm.list_models(module=module)):
+            name = min(names, key=lambda n: (_parameters(timm, n), len(n), n))
             config = timm.get_pretrained_cfg(name)
             size = config.input_size if config else (3, 224, 224)
             imports = f"from timm.models.{module} import {name}"
             chosen.append(Model("timm", name, imports, f"{name}()", (2, *size)))
-    return chosen[:limit]
+            if len(chosen) == limit:
+                return chosen
+    return chosen
 
 
-def _size_by_name(name: str) -> int:
-    return next((i for i, word in enumerate(SMALL) if word in name), len(SMALL))
+def _families(names: list[str]) -> list[list[str]]:
+    found: dict[str, list[str]] = {}
+    for name in names:
+        word = re.match("[a-z]*", name)
+        found.setdefault(word.group(0) if word else "", []).append(name)
+    return list(found.values())
+
+
+def _parameters(timm: ModuleType, name: str) -> int:
+    """How many parameters a model has; it is built without memory for them."""
+    with torch.device("meta"):
+        return sum(p.numel() for p in timm.create_model(name).parameters())
 
 
 TRANSFORMERS = {
@@ -180,8 +177,11 @@ def transformers_models() -> list[Model]:
 
 
 @lru_cache(maxsize=16)
-def sources(package: str, part: str = "") -> tuple[tuple[Document, ast.Module], ...]:
-    """The source files of an installed package, parsed; of transformers only one model and the core."""
+def reader_of(package: str, part: str = "") -> tuple[ScriptReader, Path]:
+    """A reader of scripts that import an installed package, and where the package is installed.
+
+    Of transformers only one model and the core are read.
+    """
     spec = importlib.util.find_spec(package)
     assert spec is not None
     assert spec.submodule_search_locations
@@ -192,20 +192,27 @@ def sources(package: str, part: str = "") -> tuple[tuple[Document, ast.Module], 
         document = read(str(path))
         if isinstance(document, Document):
             found.append((document, ast.parse(document.text)))
-    return tuple(found)
+    return ScriptReader(found, STEPS), root.parent
 
 
 def source_net(model: Model) -> Net:
     """The net that the source reader makes of the model's script."""
-    modules = sources(model.package, model.name if model.package == "transformers" else "")
-    root = Path(modules[0][0].path).parent.parent
-    script = from_text(str(root / "agreement_script.py"), model.script)
+    reader, folder = reader_of(model.package, model.name if model.package == "transformers" else "")
+    script = from_text(str(folder / f"agreement_{model.name}.py"), model.script)
     assert isinstance(script, Document)
-    return read_script((script, ast.parse(script.text)), modules, STEPS)
+    return reader.read(script, ast.parse(script.text))
 
 
-def tape_net(model: Model, most: float = float("inf")) -> Net:
-    """The net that one real pass of the model leaves behind.
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """The net that one real pass of a model left behind, and its modules that have several paths."""
+
+    net: Net
+    aliases: Mapping[str, tuple[str, ...]]
+
+
+def run(model: Model, most: float = float("inf")) -> Ran:
+    """One real pass of the model.
 
     Raises ValueError for a model of more than ``most`` million parameters.
     """
@@ -218,10 +225,18 @@ def tape_net(model: Model, most: float = float("inf")) -> Net:
         raise ValueError(f"{millions:.0f} million parameters are more than {most:g}")
     images = len(model.shape) > 2
     batch = torch.randn(model.shape) if images else torch.randint(0, 9, model.shape)
-    return measure(made.eval(), [batch]).net
+    return Ran(measure(made.eval(), [batch]).net, aliases_of(made))
 
 
-def agreements(models: list[Model]) -> Iterator[tuple[Model, Agreement]]:
-    """The comparison for each model."""
-    for model in models:
-        yield model, compare(source_net(model), tape_net(model))
+def aliases_of(module: nn.Module) -> dict[str, tuple[str, ...]]:
+    """All paths of every submodule that has several, by each of them."""
+    paths: dict[nn.Module, list[str]] = {}
+    for path, inner in module.named_modules(remove_duplicate=False):
+        paths.setdefault(inner, []).append(path)
+    return {path: tuple(row) for row in paths.values() if len(row) > 1 for path in row}
+
+
+def agreement(model: Model, most: float = float("inf")) -> Agreement:
+    """The comparison for one model; see ``run`` for its errors."""
+    ran = run(model, most)
+    return compare(source_net(model), ran.net, ran.aliases)

@@ -6,14 +6,23 @@ import pytest
 
 pytest.importorskip("torch")
 
-from tests.agreement.compare import compare, keys_of, matched
-from tests.agreement.models import Model, source_net, tape_net, torchvision_models
+from tests.agreement.compare import Label, alike, compare, keys_of, matched
+from tests.agreement.models import Model, agreement, torchvision_models
 from tests.source.reading import forward
 
 
 def test_a_common_subsequence_is_a_longest_one() -> None:
-    a, b = ([(op, None) for op in word] for word in ("abcbd", "xbcd"))
-    assert matched(a, b) == [(1, 1), (2, 2), (4, 3)]
+    a, b = ([Label(op) for op in word] for word in ("abcbd", "xbcd"))
+    assert matched(a, b, [True] * 5) == [(1, 1), (2, 2), (4, 3)]
+
+
+def test_equal_operations_of_different_modules_are_not_paired() -> None:
+    said = Label("conv", 8, ("Net", "stages", "stages", "1", "conv"))
+    assert alike(said, Label("conv", 8, ("stages", "1", "conv")))
+    assert not alike(said, Label("conv", 8, ("stages", "2", "conv")))
+    assert not alike(said, Label("conv", 16, ("stages", "1", "conv")))
+    assert alike(said, Label("conv", 8, ("shared", "conv")), {"shared": ("shared", "stages.1")})
+    assert alike(Label("linear", None, ("Net", "attn"), True), Label("linear", 8, ("attn", "qkv")))
 
 
 def test_a_missing_operation_is_unknown_and_an_invented_one_is_wrong() -> None:
@@ -45,10 +54,10 @@ TORCHVISION = (
 def test_torchvision_is_read_to_the_last_operation(name: str) -> None:
     pytest.importorskip("importlib.util")
     model = next(m for m in torchvision_models() if m.name == name)
-    agreement = compare(source_net(model), tape_net(model))
-    assert agreement.wrong == ()
-    assert agreement.wrong_edges == ()
-    assert agreement.agree == agreement.seen
+    found = agreement(model)
+    assert found.wrong == ()
+    assert found.wrong_edges == ()
+    assert found.agree == found.seen
 
 
 def test_models_are_scripts() -> None:
