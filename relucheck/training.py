@@ -163,6 +163,11 @@ class watch:  # noqa: N801 (it reads as a verb, like open)
             self._watcher.settle()
 
     @property
+    def listening(self) -> bool:
+        """Whether the next step is to be inspected."""
+        return self._watcher is not None and self._watcher.listening
+
+    @property
     def finished(self) -> bool:
         """Whether the watching is over, so that there is a report."""
         return self._watcher is not None and self._watcher.finished

@@ -11,6 +11,7 @@ from torch import nn
 from relucheck.chosen import chosen
 from relucheck.config import FAIL_ON, Settings
 from relucheck.problems import UsageProblem
+from relucheck.tape.beneath import compiled_as_written
 from relucheck.training import Inspection, TrainingReport, watch
 
 
@@ -64,6 +65,7 @@ class Training:
 
     options: Options
     watch: watch | None = field(default=None, repr=False)
+    prepared: bool = False
 
     def begin(
         self,
@@ -86,11 +88,24 @@ class Training:
     def end(self, *, completed: bool) -> None:
         """The training is over, and nothing of the watching is left; the last figures are told if it is complete."""
         if self.running and self.watch is not None:
+            self._unprepare()
             self.watch.end(tell=completed)
+
+    def prepare(self) -> None:
+        """A step of the framework begins: a compiled one that is to be inspected runs as it is written."""
+        if self.watch is not None and self.watch.listening:
+            self.prepared = True
+            compiled_as_written(True)
+
+    def _unprepare(self) -> None:
+        if self.prepared:
+            self.prepared = False
+            compiled_as_written(False)
 
     def settle(self) -> None:
         """A step of the framework is over, whatever else its optimisers might have done."""
         if self.running and self.watch is not None:
+            self._unprepare()
             self.watch.settle()
 
     @property

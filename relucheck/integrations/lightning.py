@@ -75,6 +75,10 @@ class ReluCheck(_Callback):  # type: ignore[misc]
         if trainer.is_global_zero:
             self._training.begin(pl_module, lambda inspection: _log(trainer, inspection))
 
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, *_: Any, **__: Any) -> None:
+        """Lets a compiled training step that is to be inspected run as it is written."""
+        self._training.prepare()
+
     def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any, **__: Any) -> None:
         """Logs what the batch has shown, before the trainer counts it."""
         self._training.settle()

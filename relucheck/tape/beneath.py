@@ -99,7 +99,7 @@ class Beneath:
         ]
         _put_functions(self.functions)
         _put_operations(self.operations)
-        _compiled_as_written(True)
+        compiled_as_written(True)
 
     def stop(self) -> None:
         """No hook and no mode is left, whatever else is on the stacks."""
@@ -111,7 +111,7 @@ class Beneath:
             _take_functions(self.functions)
         if self.operations is not None:
             _take_operations(self.operations)
-            _compiled_as_written(False)
+            compiled_as_written(False)
         self.functions = self.operations = None
 
 
@@ -125,7 +125,7 @@ def possible(own: Dispatch | None) -> bool:
     return not torch.compiler.is_compiling() and not busy
 
 
-def _compiled_as_written(now: bool) -> None:
+def compiled_as_written(now: bool) -> None:
     """Lets what torch.compile made run as the user wrote it, as a compiled graph has no operations."""
     if "torch._dynamo" in sys.modules and hasattr(torch.compiler, "set_stance"):
         torch.compiler.set_stance("force_eager" if now else "default")

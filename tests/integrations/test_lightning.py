@@ -142,6 +142,18 @@ def test_figures_are_metrics_to_other_callbacks() -> None:
     assert 0.4 <= float(run.callback_metrics["relucheck/net.1/silent"]) <= 0.61
 
 
+def test_a_compiled_module_runs_as_written_where_it_is_inspected() -> None:
+    check = ReluCheck(every=3, first=2, show=False)
+
+    class Silent(Classifier):
+        def training_step(self, batch: list[Tensor], index: int) -> Tensor:
+            return F.cross_entropy(self(batch[0]), batch[1])
+
+    trainer(check).fit(torch.compile(Silent(), backend="eager"), loader())
+    (site,) = check.report.activations
+    assert (check.report.inspected, site.name, site.dead_units[:10]) == (4, "net.1", tuple(range(10)))
+
+
 class Gan(LightningModule):
     """Two networks, two optimisers, two backward passes a batch, of which the first makes samples with dropout."""
 
