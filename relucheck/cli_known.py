@@ -46,7 +46,9 @@ def _say_stale(path: str, stale: tuple[Key, ...]) -> None:
 def write_baseline(result: LintResult, path: str | None) -> None:
     """Write a baseline in which everything that was found is known."""
     if path is None:
-        raise UsageProblem("--write-baseline needs the file: --baseline FILE --write-baseline")
+        raise UsageProblem(
+            "--write-baseline needs the file: --baseline FILE --write-baseline, or baseline in the settings"
+        )
     baseline = baseline_of(result.findings, result.documents)
     save(path, baseline)
     number = sum(baseline.known.values())

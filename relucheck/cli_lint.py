@@ -19,8 +19,9 @@ from relucheck.selection import Known
 if TYPE_CHECKING:
     from relucheck.baseline import Baseline
     from relucheck.engine import LintResult
-    from relucheck.finding import RuleModule
+    from relucheck.finding import Fix, RuleModule
 
+_EDIT_FORMATS = ("json", "json-lines", "sarif")
 _TEXT_FORMATS = ("concise", "full", "grouped")
 
 
@@ -59,7 +60,11 @@ class LintCommand(click.Command):
 )
 @click.option("--diff", is_flag=True, help="Show what --fix would change, and change nothing.")
 @click.option("--fix-only", is_flag=True, help="Fix, and report nothing that is left.")
-@click.option("--baseline", metavar="FILE", help="Leave out the findings that this file knows.")
+@click.option(
+    "--baseline",
+    metavar="FILE",
+    help="Leave out the findings that this file knows (default: the baseline of the settings, if any).",
+)
 @click.option("--write-baseline", is_flag=True, help="Write all that is found into the --baseline file.")
 @click.option(
     "--changed-only",
@@ -144,10 +149,13 @@ class Options:
     def wants_fixes(self) -> bool:
         return self.fix or self.diff or self.fix_only
 
-    @property
-    def shows_edits(self) -> bool:
-        """Whether the report holds the text of fixes, for which the files that have any are parsed again."""
-        return self.output_format in ("json", "json-lines") or self.wants_fixes or self.unsafe_fixes
+    def shows(self, fix: Fix | None) -> bool:
+        """Whether the report holds the text of a fix, for which its file is parsed again."""
+        if fix is None:
+            return False
+        if self.output_format in _EDIT_FORMATS or self.wants_fixes or self.unsafe_fixes:
+            return True
+        return self.output_format == "full" and fix.safety.value == "safe"
 
     @property
     def text_on_stdout(self) -> bool:
@@ -171,6 +179,7 @@ def _run(options: Options) -> int:
     rules = load_rules()
     known = known_rules(rules)
     configuration = configured(options.config_file, options.isolated, known, options.overrides(known))
+    options = replace(options, baseline=options.baseline or configuration.at("").baseline_file)
     stdin = _stdin(options)
     everything = _result(options, stdin, configuration, rules)
     if options.write_baseline:
@@ -321,10 +330,11 @@ def _report(result: LintResult, options: Options, rules: Sequence[RuleModule]) -
         return _statistics(result, options.output_format)
     colour = not options.output_file and _colour_wanted()
     view = View(result.findings, read_line, rules=rules, colour=colour)
-    if options.shows_edits and any(finding.fix for finding in result.findings):
+    shown = tuple(finding for finding in result.findings if options.shows(finding.fix))
+    if shown:
         from relucheck.cli_fix import text_edits
 
-        view = replace(view, edits=text_edits(result))
+        view = replace(view, edits=text_edits(replace(result, findings=shown)))
     return renderer(options.output_format)(view)
 
 

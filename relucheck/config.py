@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -35,7 +37,7 @@ class Settings:
     """The settings that hold for the files of one folder.
 
     ``source`` is the file that they come from ("" for the defaults) and ``root`` the folder that
-    its patterns are relative to.
+    its patterns, and the ``baseline`` file, are relative to.
     """
 
     select: tuple[str, ...] = ()
@@ -47,6 +49,7 @@ class Settings:
     extend_exclude: tuple[str, ...] = ()
     respect_gitignore: bool = True
     fail_on: str = "warning"
+    baseline: str = ""
     source: str = ""
     root: str = ""
 
@@ -65,6 +68,11 @@ class Settings:
         root = Path(self.root).absolute() if self.root else Path.cwd()
         shown = absolute.relative_to(root).as_posix() if absolute.is_relative_to(root) else absolute.name
         return bool(_pattern(pattern).match_file(shown))
+
+    @property
+    def baseline_file(self) -> str | None:
+        """The path of the baseline, or None where no settings name one."""
+        return os.path.relpath(os.path.join(self.root, self.baseline)) if self.baseline else None
 
     @property
     def fail_rank(self) -> int:
@@ -176,13 +184,37 @@ def read_table(file: Path, table: Any, known: Known) -> Settings:
     """The settings that a table spells; unknown keys and bad values are errors."""
     if not isinstance(table, Mapping):
         raise UsageProblem(f"{file}: [tool.relucheck] must be a table")
-    readers = _readers(known)
+    readers, rows = _readers(known), _rows_of_keys(file)
     values = {}
     for key, value in table.items():
+        where = f"{file}:{rows[key]}" if key in rows else str(file)
         if key not in readers:
-            raise UsageProblem(f"{file}: unknown key {key!r}{did_you_mean(key, readers)}")
-        values[key.replace("-", "_")] = readers[key](value, f"{file}: {key}")
+            raise UsageProblem(f"{where}: unknown key {key!r}{did_you_mean(key, readers)}")
+        values[key.replace("-", "_")] = readers[key](value, f"{where}: {key}")
     return replace(Settings(source=str(file), root=str(file.parent.absolute())), **values)
+
+
+_HEADER = re.compile(r"\s*\[\s*([^\]]+?)\s*\]")
+_KEY = re.compile(r"""\s*["']?([A-Za-z_-]+)["']?\s*[.=]""")
+
+
+def _rows_of_keys(file: Path) -> dict[str, int]:
+    """The row of each key of our table, or of the header of the table that it is; for messages alone."""
+    try:
+        rows = file.read_text(encoding="utf-8").split("\n")
+    except (OSError, ValueError):
+        return {}
+    found: dict[str, int] = {}
+    prefix = ["tool", "relucheck"] if file.name == "pyproject.toml" else []
+    section: list[str] = []
+    for number, row in enumerate(rows, 1):
+        header, key = _HEADER.match(row), _KEY.match(row)
+        if header:
+            section = [part.strip(" \"'") for part in header.group(1).split(".")]
+        names = section if header else [*section, key.group(1)] if key else []
+        if names[: len(prefix)] == prefix and len(names) > len(prefix):
+            found.setdefault(names[len(prefix)], number)
+    return found
 
 
 def _readers(known: Known) -> dict[str, Callable[[Any, str], Any]]:
@@ -210,6 +242,7 @@ def _readers(known: Known) -> dict[str, Callable[[Any, str], Any]]:
         "extend-exclude": _strings,
         "respect-gitignore": _bool,
         "fail-on": lambda value, where: _choice(value, FAIL_ON, where),
+        "baseline": _string,
     }
 
 
@@ -220,6 +253,12 @@ def _strings(value: Any, where: str) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise UsageProblem(f"{where}: must be a list of strings, not {_shown(value)}")
     return tuple(value)
+
+
+def _string(value: Any, where: str) -> str:
+    if not isinstance(value, str):
+        raise UsageProblem(f"{where}: must be a string, not {_shown(value)}")
+    return value
 
 
 def _table(value: Any, where: str) -> Iterable[tuple[str, Any]]:

@@ -122,7 +122,7 @@ def test_bad_settings_are_2(folder):
     (folder / "pyproject.toml").write_text('[tool.relucheck]\nselekt = ["RLU1"]\n')
     status, _, err = lint(folder)
     assert status == 2
-    assert "pyproject.toml: unknown key 'selekt'; did you mean 'select'?" in err
+    assert "pyproject.toml:2: unknown key 'selekt'; did you mean 'select'?" in err
 
 
 def test_no_such_command_is_2():

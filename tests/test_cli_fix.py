@@ -92,15 +92,42 @@ def test_json_holds_the_edits(folder):
     }
 
 
-def test_full_shows_fixes_when_asked(folder):
+def test_full_shows_safe_fixes_and_the_others_when_asked(folder):
     lines = (
         "= fix: Pass it as inplace:",
         "-     nn.LeakyReLU(True),  # slope",
         "+     nn.LeakyReLU(inplace=True),",
     )
     shown = "\n    ".join(lines)
+    assert shown in lint(folder)[1]
+    (folder / "m.py").write_text(UNSAFE)
     assert "= fix:" not in lint(folder)[1]
-    assert shown in lint(folder, "--unsafe-fixes")[1]
+    assert "= fix: Remove the softmax:" in lint(folder, "--unsafe-fixes")[1]
+
+
+def test_sarif_holds_replacements_that_make_the_fix(folder):
+    (folder / "u.py").write_text(UNSAFE)
+    (folder / "n.ipynb").write_text(json.dumps({"cells": [{"cell_type": "code", "source": NET}]}))
+    (run,) = json.loads(lint(folder, "--output-format", "sarif")[1])["runs"]
+    made = {}
+    for result in run["results"]:
+        for change in [c for f in result.get("fixes", ()) for c in f["artifactChanges"]]:
+            name = change["artifactLocation"]["uri"]
+            made[name] = replaced((folder / name).read_text(), change["replacements"])
+    lint(folder, "--fix", "--unsafe-fixes")
+    assert made == {name: (folder / name).read_text() for name in ("m.py", "u.py")}
+
+
+def replaced(text, replacements):
+    """A text with SARIF's replacements, whose columns count characters from 1."""
+    lines = text.splitlines(keepends=True)
+    offset = lambda row, column: sum(map(len, lines[: row - 1])) + column - 1  # noqa: E731
+    for replacement in reversed(replacements):
+        region = replacement["deletedRegion"]
+        start = offset(region["startLine"], region["startColumn"])
+        end = offset(region["endLine"], region["endColumn"])
+        text = text[:start] + replacement["insertedContent"]["text"] + text[end:]
+    return text
 
 
 def test_suppressed_findings_are_not_touched(folder):

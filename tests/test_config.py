@@ -1,5 +1,7 @@
 """Settings: where they are found, what they may say, and the command line on top."""
 
+import os
+
 import pytest
 
 from relucheck.config import Discovered, Overrides, Settings, from_file
@@ -185,3 +187,37 @@ def test_overrides_reach_every_folder(tmp_path):
 def test_fail_rank():
     assert Settings(fail_on="never").fail_rank > Severity.ERROR.rank
     assert Settings().fail_rank == Severity.WARNING.rank
+
+
+def test_a_mistake_is_said_with_its_row(tmp_path):
+    text = """[project]
+name = "x"
+
+[tool.relucheck]
+select = ["RLU2"]
+"fail-on" = "never"
+ignroe = []
+
+[tool.relucheck.per-file-ignores]
+"a/*" = ["RLU9"]
+"""
+    pyproject(tmp_path, text)
+    file = str(tmp_path / "pyproject.toml")
+    with pytest.raises(UsageProblem, match=r"pyproject\.toml:7: unknown key 'ignroe'; did you mean 'ignore'"):
+        from_file(file, KNOWN)
+    pyproject(tmp_path, text.replace("ignroe = []\n", ""))
+    with pytest.raises(UsageProblem, match=r"pyproject\.toml:8: per-file-ignores\.'a/\*'"):
+        from_file(file, KNOWN)
+    pyproject(tmp_path, text.replace("ignroe", "ignore").replace('"never"', '"nevr"'))
+    with pytest.raises(UsageProblem, match=r"pyproject\.toml:6: fail-on: must be one of .*'never'"):
+        from_file(file, KNOWN)
+
+
+def test_the_baseline_is_a_string_and_relative_to_its_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sub").mkdir()
+    settings = settings_of(tmp_path / "sub", 'baseline = "known.json"\n')
+    assert settings.baseline_file == os.path.join("sub", "known.json")
+    assert Settings().baseline_file is None
+    with pytest.raises(UsageProblem, match=r"relucheck\.toml:1: baseline: must be a string, not 3"):
+        settings_of(tmp_path, "baseline = 3\n")

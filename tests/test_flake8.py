@@ -93,7 +93,7 @@ def test_wrong_settings_are_said(folder):
     status, (line,) = flake8(folder, "net.py")
     assert status == 1
     assert "RLU000 the file is not judged: " in line
-    assert "relucheck.toml: unknown key 'ignor'; did you mean 'ignore'?" in line
+    assert "relucheck.toml:1: unknown key 'ignor'; did you mean 'ignore'?" in line
 
 
 def test_what_is_not_python_is_left_to_flake8(folder):

@@ -1,6 +1,7 @@
 """Findings left out: by a baseline, by git's changes, and by comments that relucheck writes itself."""
 
 import json
+import os
 import shutil
 import subprocess
 
@@ -11,7 +12,7 @@ from relucheck.ignoring import ignores
 from relucheck.net import Net
 from relucheck.source.files import from_text
 from relucheck.source.splices import spliced
-from tests.test_cli import codes, lint
+from tests.test_cli import codes, lint, run
 
 LEAKY = "nn.LeakyReLU(True)"
 HEAD = "from torch import nn\n"
@@ -42,6 +43,28 @@ def known(folder):
 
 def test_known_findings_are_left_out(known):
     assert lint(known, "--baseline", "known.json") == (0, "No mistakes found.\n", "")
+
+
+def test_settings_name_the_baseline_relative_to_their_folder(folder):
+    (folder / "pyproject.toml").write_text('[tool.relucheck]\nbaseline = "ci/known.json"\n')
+    (folder / "ci").mkdir()
+    message = f"{os.path.join('ci', 'known.json')}: 1 known finding\n"
+    assert lint(folder, "--write-baseline") == (0, "", message)
+    assert lint(folder) == (0, "No mistakes found.\n", "")
+    (folder / "sub").mkdir()
+    shutil.copy(folder / "m.py", folder / "sub" / "n.py")
+    assert codes(lint(folder / "sub", "..", *JSON)[1]) == ["RLU404"]
+    assert codes(lint(folder, "--isolated", "m.py", *JSON)[1]) == ["RLU404"]
+    assert b'baseline = "ci/known.json"\n' in run("config", cwd=folder).stdout
+
+
+def test_a_baseline_of_the_settings_that_is_not_there_is_said(folder):
+    (folder / "relucheck.toml").write_text('baseline = "known.json"\n')
+    status, out, err = lint(folder)
+    assert (status, out) == (2, "")
+    assert err == (
+        "error: known.json: cannot be read (No such file or directory); create it with --write-baseline\n"
+    )
 
 
 def test_a_moved_line_stays_known_and_a_new_one_is_found(known):

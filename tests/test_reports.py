@@ -1,5 +1,6 @@
 """The reports of three findings in two files, a notebook and a measurement, as they are written."""
 
+import dataclasses
 import json
 import xml.etree.ElementTree as ET
 
@@ -242,6 +243,44 @@ def test_sarif():
     assert run["results"][3]["locations"] == []
     assert run["originalUriBaseIds"]["SRCROOT"]["uri"].endswith("/")
     assert run["columnKind"] == "unicodeCodePoints"
+
+
+def test_sarif_of_fixes():
+    edits = (
+        TextEdit(Span("net.py", None, 3, 16, 3, 26), ""),
+        TextEdit(Span("net.py", None, 3, 36, 3, 44), ""),
+    )
+    text = rendered("sarif", SOFTMAX, edits=lambda finding: edits[::-1])
+    (fix,) = json.loads(text)["runs"][0]["results"][0]["fixes"]
+    assert fix["description"] == {"text": "Drop the softmax (unsafe)"}
+    (change,) = fix["artifactChanges"]
+    assert change["artifactLocation"] == {"uri": "net.py", "uriBaseId": "SRCROOT"}
+    assert [r["deletedRegion"]["startColumn"] for r in change["replacements"]] == [16, 36]
+    assert {r["insertedContent"]["text"] for r in change["replacements"]} == {""}
+
+
+def test_sarif_has_no_fixes_of_cells_whose_rows_are_no_rows_of_the_file():
+    cell = Finding(**{**fields(SOFTMAX), "span": IN_CELL.span})
+    edit = TextEdit(IN_CELL.span, "")
+    assert (
+        "fixes" not in json.loads(rendered("sarif", cell, edits=lambda f: (edit,)))["runs"][0]["results"][0]
+    )
+
+
+def fields(finding):
+    return {field.name: getattr(finding, field.name) for field in dataclasses.fields(finding)}
+
+
+def test_sarif_is_what_the_official_schema_asks_for():
+    """pydantic_sarif is generated from OASIS's schema of 2.1.0; unknown keys and wrong values are errors."""
+    model = pytest.importorskip("pydantic_sarif.model")
+    log = model.StaticAnalysisResultsFormatSarifVersion210JsonSchema
+    edit = TextEdit(SOFTMAX.span, "self.fc(x)")
+    for findings in ((), ALL):
+        text = rendered("sarif", *findings, edits=lambda f: (edit,) if f is SOFTMAX else ())
+        assert len(log.model_validate_json(text).runs[0].results) == len(findings)
+    with pytest.raises(ValueError, match=r"fixes.*replacements"):
+        log.model_validate_json(text.replace('"replacements"', '"edits"'))
 
 
 def test_sarif_quotes_paths():

@@ -215,7 +215,7 @@ def test_saving_reads_the_settings_again_and_closing_clears(tmp_path):
     first, second, third, last = session(tmp_path, work)
     assert (codes(first), codes(second), codes(last)) == (["RLU404"], [], [])
     (wrong,) = third.diagnostics
-    assert "relucheck.toml: ignore: must be a list of strings" in wrong.message
+    assert "relucheck.toml:1: ignore: must be a list of strings" in wrong.message
 
 
 def test_a_syntax_error_is_shown_at_its_place_and_goes(tmp_path):

@@ -1,16 +1,17 @@
-"""SARIF 2.1.0, with ranges, the related places and each rule's page."""
+"""SARIF 2.1.0, with ranges, the related places, fixes and each rule's page."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from relucheck.finding import Finding, RuleModule, Severity
-from relucheck.report import View, url
+from relucheck.report import TextEdit, View, url
 from relucheck.span import Span
 from relucheck.version import __version__
 
@@ -27,7 +28,7 @@ def render(view: View) -> str:
         "tool": {"driver": _driver(rules)},
         "columnKind": "unicodeCodePoints",
         "originalUriBaseIds": {"SRCROOT": {"uri": Path.cwd().as_uri() + "/"}},
-        "results": [_result(finding, order) for finding in view.findings],
+        "results": [_result(finding, order, view) for finding in view.findings],
     }
     return json.dumps({"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2) + "\n"
 
@@ -53,7 +54,7 @@ def _rule(module: RuleModule) -> dict[str, Any]:
     }
 
 
-def _result(finding: Finding, order: dict[str, int]) -> dict[str, Any]:
+def _result(finding: Finding, order: dict[str, int], view: View) -> dict[str, Any]:
     text = f"{finding.message}\n{finding.help}" if finding.help else finding.message
     result: dict[str, Any] = {
         "ruleId": finding.code,
@@ -68,7 +69,30 @@ def _result(finding: Finding, order: dict[str, int]) -> dict[str, Any]:
             {"id": number, **_location(related.span), "message": {"text": related.message}}
             for number, related in enumerate(finding.related, 1)
         ]
+    fix = _fix(finding, view)
+    if fix:
+        result["fixes"] = [fix]
     return result
+
+
+def _fix(finding: Finding, view: View) -> dict[str, Any] | None:
+    """A fix as replacements of regions (SARIF 2.1.0, 3.55 to 3.57); rows of a notebook's cells are none."""
+    edits = sorted(view.edits(finding), key=lambda edit: edit.span.sort_key) if finding.fix else []
+    if finding.fix is None or not edits or any(edit.span.cell is not None for edit in edits):
+        return None
+    files = groupby(edits, key=lambda edit: edit.span.path)
+    return {
+        "description": {"text": f"{finding.fix.message} ({finding.fix.safety.value})"},
+        "artifactChanges": [
+            {"artifactLocation": _artifact(path), "replacements": [_replacement(edit) for edit in group]}
+            for path, group in files
+        ],
+    }
+
+
+def _replacement(edit: TextEdit) -> dict[str, Any]:
+    """Text put in place of a region; an empty region is where text is inserted."""
+    return {"deletedRegion": _region(edit.span), "insertedContent": {"text": edit.content}}
 
 
 def _location(span: Span) -> dict[str, Any]:
@@ -76,17 +100,21 @@ def _location(span: Span) -> dict[str, Any]:
     location: dict[str, Any] = {
         "physicalLocation": {
             "artifactLocation": _artifact(span.path),
-            "region": {
-                "startLine": span.row,
-                "startColumn": span.column,
-                "endLine": span.end_row,
-                "endColumn": span.end_column,
-            },
+            "region": _region(span),
         }
     }
     if span.cell is not None:
         location["logicalLocations"] = [{"name": f"cell {span.cell}", "kind": "module"}]
     return location
+
+
+def _region(span: Span) -> dict[str, int]:
+    return {
+        "startLine": span.row,
+        "startColumn": span.column,
+        "endLine": span.end_row,
+        "endColumn": span.end_column,
+    }
 
 
 def _artifact(path: str) -> dict[str, str]:
