@@ -42,7 +42,7 @@ def measure(
     """
     if not isinstance(model, nn.Module):
         raise ProbeError(f"model must be an nn.Module, not {type(model).__name__}")
-    _refuse_lazy(model)
+    refuse_lazy(model)
     others = (loss_fn,) if isinstance(loss_fn, nn.Module) else ()
     with no_trace(model, *others):
         training = model.training
@@ -58,7 +58,8 @@ def measure(
         )
 
 
-def _refuse_lazy(model: nn.Module) -> None:
+def refuse_lazy(model: nn.Module) -> None:
+    """Raises ProbeError for a model whose parameters have no shape yet."""
     lazy = [name for name, p in model.named_parameters() if nn.parameter.is_lazy(p)]
     if lazy:
         raise ProbeError(f"{lazy[0]} has no shape yet: run the model once on real data before probing it")
