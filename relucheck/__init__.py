@@ -1,6 +1,7 @@
 """relucheck finds activation and gradient-flow mistakes in PyTorch networks.
 
-``lint`` reads source files and needs no torch; ``probe`` and ``watch`` measure real passes and do.
+``lint`` reads source files and needs no torch; ``probe`` and ``watch`` measure real passes and do, and
+``compare`` trains an experiment with one thing changed at a time.
 Everything is imported when it is first used.
 """
 
@@ -17,10 +18,27 @@ if TYPE_CHECKING:
     from relucheck.finding import Finding as Finding
     from relucheck.finding import Severity as Severity
 
-__all__ = ["Finding", "ProbeError", "Report", "Severity", "__version__", "lint", "probe", "watch"]
+__all__ = [
+    "Comparison",
+    "Experiment",
+    "ExperimentError",
+    "Finding",
+    "ProbeError",
+    "Report",
+    "Severity",
+    "__version__",
+    "compare",
+    "lint",
+    "probe",
+    "watch",
+]
 
 _CORE = frozenset({"Finding", "Severity"})
 _LIVE = {
+    "Comparison": "relucheck.comparison",
+    "Experiment": "relucheck.experiments.running",
+    "ExperimentError": "relucheck.experiments.running",
+    "compare": "relucheck.experiments.running",
     "ProbeError": "relucheck.live",
     "Report": "relucheck.live",
     "probe": "relucheck.live",

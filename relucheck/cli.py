@@ -24,6 +24,7 @@ COMMANDS = {
     "clean": "relucheck.cli_clean:clean",
     "probe": "relucheck.cli_probe:probe",
     "run": "relucheck.cli_run:run",
+    "compare": "relucheck.cli_compare:compare",
     "plot": "relucheck.cli_plot:plot",
     "server": "relucheck.cli_server:server",
 }

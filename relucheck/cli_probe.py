@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib
 import math
-import os
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,6 +14,7 @@ from relucheck.chosen import chosen
 from relucheck.cli import BROKEN, FOUND, OK, REPORT_IT
 from relucheck.config import FAIL_ON, Settings
 from relucheck.problems import UsageProblem
+from relucheck.targets import carefully, kind_of, load
 
 if TYPE_CHECKING:
     from relucheck.live import Report
@@ -134,80 +133,17 @@ def load_model(target: str) -> Any:
     """The nn.Module that ``package.module:name`` makes, is, or is the class of."""
     from torch import nn
 
-    module, colon, name = target.partition(":")
-    if not colon or not module or not name:
-        raise UsageProblem(f"{target}: name the module and the factory, as in package.module:make_model")
-    found = _attribute(_imported(module), module, name)
+    found = load(target, "package.module:make_model")
     if isinstance(found, nn.Module):
         return found
     if not callable(found):
-        raise UsageProblem(f"{target} is {_kind(found)}, not a factory, a class or an instance of nn.Module")
-    made = _guarded(found, f"{target}()")
+        raise UsageProblem(
+            f"{target} is {kind_of(found)}, not a factory, a class or an instance of nn.Module"
+        )
+    made = carefully(found, f"{target}()")
     if not isinstance(made, nn.Module):
-        raise UsageProblem(f"{target}() returned {_kind(made)}, not an nn.Module")
+        raise UsageProblem(f"{target}() returned {kind_of(made)}, not an nn.Module")
     return made
-
-
-def _imported(module: str) -> Any:
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    return _guarded(lambda: importlib.import_module(module), f"importing {module}")
-
-
-def _attribute(module: Any, name: str, path: str) -> Any:
-    found = module
-    for part in path.split("."):
-        if not hasattr(found, part):
-            raise UsageProblem(f"module {name} has no attribute {path!r}; it has: {_public(module)}")
-        found = getattr(found, part)
-    return found
-
-
-def _public(module: Any) -> str:
-    own = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
-    home = [n for n in own if getattr(vars(module)[n], "__module__", None) == module.__name__]
-    return ", ".join(home or own) or "nothing to call"
-
-
-def _guarded(work: Callable[[], Any], doing: str) -> Any:
-    """The result of the user's code, whose failure is said in one line with its place."""
-    with _Said(doing):
-        return work()
-
-
-@dataclass(frozen=True, slots=True)
-class _Said:
-    """Lets a failure of the user's code out as a UsageProblem; Ctrl-C passes as it is."""
-
-    doing: str
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, Exception | SystemExit):
-            message = f"{type(error).__name__}: {_first_line(error)}{_where(error)}"
-            raise UsageProblem(f"{self.doing} failed: {message}") from error
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n", 1)[0] or "(no message)"
-
-
-def _where(error: BaseException) -> str:
-    """The innermost line of the user's that was running, as `` (models.py:12)``."""
-    trace, place = error.__traceback__, ""
-    while trace is not None:
-        path = trace.tb_frame.f_code.co_filename
-        if os.path.isfile(path) and path.startswith(os.getcwd()):
-            place = f" ({os.path.relpath(path)}:{trace.tb_lineno})"
-        trace = trace.tb_next
-    return place
-
-
-def _kind(value: Any) -> str:
-    name = type(value).__name__
-    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
 
 
 def _target_of(target: str | None, loss: str | None, samples: int) -> Callable[[Any], Any] | None:

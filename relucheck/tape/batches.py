@@ -40,7 +40,7 @@ class Batch:
 
     def mapped(self, change: Callable[[Tensor], Tensor]) -> Batch:
         """The same call with every tensor of the inputs replaced."""
-        return Batch(_mapped(self.args, change), _mapped(dict(self.kwargs), change), self.targets)
+        return Batch(mapped(self.args, change), mapped(dict(self.kwargs), change), self.targets)
 
     def shapes(self) -> str:
         return ", ".join(str(tuple(t.shape)) for t in self.tensors) or "no tensor"
@@ -140,16 +140,17 @@ def named_tensors_in(value: Any, name: str = "output") -> Iterator[tuple[str, Te
 
 
 def _copied(value: Any) -> Any:
-    return _mapped(value, lambda t: t.detach().clone().requires_grad_(t.requires_grad and t.is_leaf))
+    return mapped(value, lambda t: t.detach().clone().requires_grad_(t.requires_grad and t.is_leaf))
 
 
-def _mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+def mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """A value with every tensor in its tuples, lists and dicts replaced."""
     if isinstance(value, Tensor):
         return change(value)
     if isinstance(value, dict):
-        return {key: _mapped(item, change) for key, item in value.items()}
+        return {key: mapped(item, change) for key, item in value.items()}
     if type(value) in (tuple, list):
-        return type(value)(_mapped(item, change) for item in value)
+        return type(value)(mapped(item, change) for item in value)
     return value
 
 
@@ -158,10 +159,14 @@ def loss_of(output: Any, batch: Batch, loss_fn: LossFunction | None) -> Tensor:
     if loss_fn is not None:
         loss = loss_fn(output) if batch.targets is None else loss_fn(output, batch.targets)
         return _scalar(loss)
+    own = own_loss(output)
+    return projection(output) if own is None else _scalar(own)
+
+
+def own_loss(output: Any) -> Tensor | None:
+    """The loss that a model's output brings along, as those of transformers do."""
     own = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
-    if isinstance(own, Tensor):
-        return _scalar(own)
-    return projection(output)
+    return own if isinstance(own, Tensor) else None
 
 
 def _scalar(loss: Any) -> Tensor:

@@ -105,12 +105,12 @@ class Explained:
         pass
 
     def __exit__(self, kind: object, error: BaseException | None, trace: TracebackType | None) -> None:
-        if isinstance(error, Exception) and not isinstance(error, ProbeError) and not _ours(trace):
+        if isinstance(error, Exception) and not isinstance(error, ProbeError) and not ours(trace):
             where = "loss function" if self.recorder.reading_loss else "model"
             raise ProbeError(_complaint(where, self.session, self.batch, error)) from error
 
 
-def _ours(trace: TracebackType | None) -> bool:
+def ours(trace: TracebackType | None) -> bool:
     """Whether an error was raised by this package's own code rather than by the user's.
 
     The modes call the user's operations, so an error that ends in their handlers is the user's.

@@ -31,6 +31,19 @@ def user_places(stop: CodeType) -> tuple[Span, ...]:
     return tuple(_place(frame) for frame in _frames(stop))[::-1]
 
 
+def innermost_place(through: frozenset[CodeType]) -> Span | None:
+    """The innermost call outside torch and this package, whose caller is asking.
+
+    None where one of ``through`` runs in between, so that it is not the user's call that asks.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code not in through:
+        if not frame.f_code.co_filename.startswith(_LIBRARIES):
+            return _place(frame)
+        frame = frame.f_back
+    return None
+
+
 def _frames(stop: CodeType) -> Iterator[FrameType]:
     frame: FrameType | None = sys._getframe(2)
     while frame is not None and frame.f_code is not stop:

@@ -47,7 +47,7 @@ def measure(
     """
     if not isinstance(model, nn.Module):
         raise ProbeError(f"model must be an nn.Module, not {type(model).__name__}")
-    _refuse_lazy(model)
+    refuse_lazy(model)
     others = (loss_fn,) if isinstance(loss_fn, nn.Module) else ()
     with no_trace(model, *others):
         training = model.training
@@ -71,7 +71,8 @@ def _note(session: Session, scaler: torch.amp.GradScaler) -> None:
     session.loss_scale = float(scaler.get_scale())
 
 
-def _refuse_lazy(model: nn.Module) -> None:
+def refuse_lazy(model: nn.Module) -> None:
+    """Raises ProbeError for a model whose parameters have no shape yet."""
     lazy = [name for name, p in model.named_parameters() if nn.parameter.is_lazy(p)]
     if lazy:
         raise ProbeError(f"{lazy[0]} has no shape yet: run the model once on real data before probing it")

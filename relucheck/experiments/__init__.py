@@ -1,0 +1,1 @@
+"""Controlled trainings: what one change does, from the same initial state, batches and random numbers."""

@@ -1,0 +1,156 @@
+"""A seed's state before anything has run, and copies of it with one change made, ready to be trained."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import nn
+
+from relucheck.experiments.caching import held_out_batches, training_batches
+from relucheck.experiments.changes import Change, Edited, NotApplicableError
+from relucheck.experiments.experiment import (
+    Experiment,
+    ExperimentError,
+    Metric,
+    check_reach,
+    seeded,
+)
+from relucheck.experiments.functions import Substitutes
+from relucheck.experiments.reading import net_read
+from relucheck.experiments.structure import Site, Structure, structure_of
+from relucheck.net import Net
+from relucheck.tape.batches import Batch, LossFunction, ProbeError
+from relucheck.tape.passes import ours
+from relucheck.tape.probe import refuse_lazy
+from relucheck.tape.state import kept, kept_randomness
+from relucheck.targets import words_of
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The state from which every variant of one seed starts."""
+
+    seed: int
+    experiment: Experiment
+    training: tuple[Batch, ...]
+    held_out: tuple[Batch, ...]
+    net: Net
+    structure: Structure
+
+    @property
+    def samples(self) -> int:
+        """The number of held-out samples."""
+        return sum(batch.samples(0) for batch in self.held_out)
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """One variant, a copy of its own with nothing run yet."""
+
+    model: nn.Module
+    optimiser: torch.optim.Optimizer
+    loss_fn: LossFunction | None
+    metric: Metric | None
+    calls: Substitutes
+    clip: float | None = None
+
+
+def start_of(experiment: Experiment, seed: int, steps: int) -> Start:
+    """Reads the batches and, on a copy, the network; the experiment's own model is never run."""
+    try:
+        refuse_lazy(experiment.model)
+    except ProbeError as error:
+        raise ExperimentError(str(error)) from None
+    training, held_out = training_batches(experiment, steps), held_out_batches(experiment)
+    with kept_randomness(), Explained(f"the model failed on training batch 0 {shapes(training[0])}"):
+        model = copied(experiment).model
+        model.train()
+        net = net_read(model, training[0], Substitutes({}))
+    return Start(seed, experiment, training, held_out, net, structure_of(net))
+
+
+def copied(experiment: Experiment) -> Experiment:
+    """Model, optimiser, loss and metric copied together, so that the copies know each other."""
+    parts = (experiment.model, experiment.loss_fn, experiment.optimiser, experiment.metric)
+    with Explained("the experiment cannot be copied, which every change starts from: copy.deepcopy"):
+        model, loss_fn, optimiser, metric = copy.deepcopy(parts)
+    return Experiment(model, loss_fn, optimiser, experiment.training, experiment.held_out, metric)
+
+
+def prepared(start: Start, change: Change | None) -> Ready:
+    """A copy of the experiment with a change made; NotApplicableError where it cannot be."""
+    own = copied(start.experiment)
+    if not own.model.training:
+        own.model.train()  # a model that is returned in eval mode, as pretrained ones are
+    known = {id(parameter) for parameter in own.model.parameters()}
+    calls = Substitutes({})
+    if change is not None and change.edit is not None:
+        with kept_randomness():
+            seeded(start.seed)
+            edited = change.edit(own.model, start.structure)
+            calls = Substitutes(edited.functions)
+            _verify(start, own.model, edited, calls)
+    optimiser = _optimiser(own, known)
+    if change is not None and change.tune is not None:
+        optimiser = change.tune(optimiser)
+    clip = change.clip if change is not None else None
+    return Ready(own.model, optimiser, own.loss_fn, own.metric, calls, clip)
+
+
+def _verify(start: Start, model: nn.Module, edited: Edited, calls: Substitutes) -> None:
+    """Runs the changed model once and reads its net: a change that did not arrive would be reported as useless."""
+    batch = start.training[0]
+    with kept(model), Explained(f"the changed model fails {shapes(batch)}"):
+        net = net_read(model, batch, calls)
+    if not edited.achieved(start.net, net):
+        places = ", ".join(map(_place, edited.sites[:3]))
+        raise NotApplicableError(f"the calls of the activations ({places}) cannot be changed from outside")
+
+
+def _place(site: Site) -> str:
+    return site.module or str(site.place)
+
+
+def _optimiser(own: Experiment, known: set[int]) -> torch.optim.Optimizer:
+    """The copied optimiser with the parameters that a change brought, or a new one of the user's function."""
+    given = own.optimiser
+    if not isinstance(given, torch.optim.Optimizer):
+        with Explained("Experiment.optimiser failed"):
+            given = given(own.model.parameters())
+        check_reach(given, own.model)
+        return given
+    more = [parameter for parameter in own.model.parameters() if id(parameter) not in known]
+    if more:
+        given.add_param_group({**_settings(given.param_groups[0]), "params": more})
+    return given
+
+
+def _settings(group: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in group.items() if not name.startswith("param")}
+
+
+def shapes(batch: Batch) -> str:
+    """A batch as messages call it."""
+    return f"(inputs of shape {batch.shapes()})"
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """Lets a failure of the user's code out as an ExperimentError that says what was being done.
+
+    Faults of this package and Ctrl-C pass as they are.
+    """
+
+    doing: str
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: TracebackType | None) -> None:
+        passing = (ExperimentError, NotApplicableError)
+        if isinstance(error, Exception) and not isinstance(error, passing) and not ours(trace):
+            raise ExperimentError(f"{self.doing}: {words_of(error)}") from error
