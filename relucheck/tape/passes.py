@@ -33,7 +33,6 @@ def run_pass(session: Session, batch: Batch) -> None:
     if session.sites.samples == 0:
         raise ProbeError(f"batch {session.batches} holds no sample (inputs of shape {batch.shapes()})")
     broken = _broken_input(session, batch)
-    session.watch.steps.clear()
     recorder = _recorder(session, detailed=session.read is None)
     output, loss = run_recorded(session, recorder, batch)
     keep_outputs(session, recorder, output)

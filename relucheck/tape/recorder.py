@@ -39,7 +39,7 @@ from relucheck.tape.steps import (
     shape_of,
     source_of,
 )
-from relucheck.tape.units import Counts, SiteKey, Sites, between_samples
+from relucheck.tape.units import Counts, SiteKey, Sites, between_samples, joined
 from relucheck.tape.values import Value, Values, flat
 
 _COMPOSED = frozenset({"softsign", "tanhshrink"})
@@ -377,16 +377,17 @@ class Recorder:
             return None
         if not z.is_floating_point() or z.numel() == 0:  # an expert that no sample was sent to
             return None
-        units = z.shape[-1 if main.axis is None else main.axis] if z.ndim else 1
+        z, axis = joined(z, main.parts) if main.parts else (z, main.axis)
+        units = z.shape[-1 if axis is None else axis] if z.ndim else 1
         key = SiteKey(self._site(reading.op, main), reading.op, main.weights, main.depth, units)
-        counts = self.sites.observe(key, z, main.axis, where)
+        counts = self.sites.observe(key, z, axis, where)
         if counts.node is None:
             counts.producer = main.affine or main.label
             counts.raw = self._permanent(main)
             counts.span = self._span()
             if self.detailed:
                 counts.certified = certified(main.source) if where.low == 0 and where.dies else ()
-                counts.signal = between_samples(z, main.axis, self.sites.samples)
+                counts.signal = between_samples(z, axis, self.sites.samples)
         return key
 
     def _observe_composed(self, function: str, z: Tensor) -> None:
