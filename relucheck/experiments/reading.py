@@ -28,6 +28,6 @@ def net_read(model: nn.Module, batch: Batch, calls: Calls) -> Net:
     recorder.feed(own)
     with recording(recorder), calls():
         output = model(*own.args, **own.kwargs)
-    keep_outputs(session, recorder, output)
+    keep_outputs(session, recorder.values.get, output)
     keep_net(session, recorder, own)
     return session.net

@@ -39,12 +39,56 @@ def followed(name: str, args: Sequence[Any], before: Shape, axis: int | None, af
         return None if at == axis else axis - (at < axis)
     if name == "squeeze" or (len(before) > len(after) and name in _REDUCTIONS):
         return _reduced(args, before, axis)
-    if len(before) == len(after) and before[axis] == after[axis]:
+    if len(before) == len(after) and (before[axis] == after[axis] or name not in _REARRANGES):
         return axis
     if len(after) > len(before) and name == "expand":
         return axis + len(after) - len(before)
     return _reshaped(before, axis, after)
 
+
+def followed_units(
+    name: str, args: Sequence[Any], before: Shape, axes: tuple[int, ...], after: Shape
+) -> tuple[int, ...]:
+    """The axes that together hold the units, after the same operation; none where they are lost.
+
+    A view may cut the unit axis in several, as for groups or attention heads, and a later one join them, in
+    their order or another (channel shuffle).
+    """
+    moved = tuple(followed(name, args, before, axis, after) for axis in axes)
+    found = tuple(axis for axis in moved if axis is not None)
+    if len(found) == len(axes):
+        return found
+    return _recut(before, tuple(sorted(axes)), after)
+
+
+def _recut(before: Shape, axes: tuple[int, ...], after: Shape) -> tuple[int, ...]:
+    """Adjacent axes of the new shape with as many entries, and as many in front of them."""
+    first, last = axes[0], axes[-1]
+    if axes != tuple(range(first, last + 1)) or last >= len(before):
+        return ()
+    ahead, total = math.prod(before[:first]), math.prod(before[first : last + 1])
+    for start in range(len(after)):
+        for stop in range(start + 1, len(after) + 1):
+            if math.prod(after[:start]) == ahead and math.prod(after[start:stop]) == total:
+                return tuple(range(start, stop))
+    return ()
+
+
+_REARRANGES = frozenset(
+    {
+        "view",
+        "_unsafe_view",
+        "reshape",
+        "_reshape_alias",
+        "as_strided",
+        "bmm",
+        "mm",
+        "matmul",
+        "addmm",
+        "baddbmm",
+    }
+)
+"""Operations that may put another axis at the same place; all others keep their order (cat, slice, pad ...)."""
 
 _REDUCTIONS = frozenset({"mean", "sum", "amax", "amin", "max", "min"})
 

@@ -164,7 +164,7 @@ def _kind(session: Session, owner: str, parameter: Tensor) -> str:
 
 
 def _steps(session: Session, owner: str) -> tuple[float, ...]:
-    """norm(dL/dh_t) of the recurrent activation that a layer feeds, in the last batch."""
+    """norm(dL/dh_t) of the recurrent activation that a layer feeds, in the first batch."""
     for site, norms in session.watch.steps.items():
         if len(norms) > 1 and any(owner_of(w) == owner for w in site.weights):
             return tuple(norms)

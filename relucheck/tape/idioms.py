@@ -71,6 +71,24 @@ def _elu(op: AtenOp, args: Sequence[Any], kwargs: Mapping[str, Any], values: Val
     return Reading("elu" if scale == 1 else "selu", {}, args[0])
 
 
+def _leaky(op: AtenOp, args: Sequence[Any], kwargs: Mapping[str, Any], values: Values) -> Reading | None:
+    slope = args[1] if len(args) > 1 else kwargs.get("negative_slope", 0.01)
+    return Reading("relu", {}, args[0]) if slope == 0 else None
+
+
+def _add(op: AtenOp, args: Sequence[Any], kwargs: Mapping[str, Any], values: Values) -> Reading | None:
+    """``x + abs(x)`` is twice the ReLU."""
+    a, b = args[0], args[1]
+    if not isinstance(a, Tensor) or not isinstance(b, Tensor) or kwargs.get("alpha", 1) != 1:
+        return None
+    for operand, other in ((a, b), (b, a)):
+        held = values.get(other)
+        mask = held.mask if held is not None else None
+        if mask is not None and mask.operator == "abs" and _of(mask, values.get(operand)):
+            return Reading("relu", {}, operand)
+    return None
+
+
 def _maximum(op: AtenOp, args: Sequence[Any], kwargs: Mapping[str, Any], values: Values) -> Reading | None:
     if len(args) < 2 or not isinstance(args[1], Tensor):
         return None
@@ -133,6 +151,9 @@ _READERS: Mapping[str, _Reader] = {
     "threshold": _threshold,
     "elu": _elu,
     "maximum": _maximum,
+    "fmax": _maximum,
+    "leaky_relu": _leaky,
+    "add": _add,
     "mul": _mul,
     "where": _where,
     "masked_fill": _masked_fill,
@@ -165,7 +186,10 @@ def _all_zero(value: Any) -> bool:
 
 
 def comparison(op: AtenOp, args: Sequence[Any], values: Values) -> Mask | None:
-    """The mask that a comparison with zero makes, ``0 < x`` included; None for any other call."""
+    """The mask that a comparison with zero makes, ``0 < x`` and ``abs(x)`` included; None for any other call."""
+    if op.op == "abs":
+        held = values.get(args[0])
+        return Mask(held.node, "abs") if held is not None and held.data else None
     if op.op != "compare" or len(args) < 2:
         return None
     a, b = args[0], args[1]

@@ -173,7 +173,6 @@ class Inspected:
 def begun(subject: Subject, step: int, stop: CodeType) -> Inspected:
     """A network is called for the first time since the last backward pass."""
     session = subject.renew(step)
-    session.watch.steps.clear()
     session.sites.abandon()
     recorder = Recorder(session.names, session.sites, session.watch, stop, session.read is None)
     scaled = any(

@@ -35,7 +35,6 @@ def run_pass(session: Session, batch: Batch) -> None:
     if session.sites.samples == 0:
         raise ProbeError(f"batch {session.batches} holds no sample (inputs of shape {batch.shapes()})")
     broken = _broken_input(session, batch)
-    session.watch.steps.clear()
     output, loss = _replayed(session, batch) or _recorded(session, batch)
     gradients = backward_of(session, loss)
     sound = _keep_gradients(session, gradients)

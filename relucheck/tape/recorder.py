@@ -40,7 +40,7 @@ from relucheck.tape.steps import (
     shape_of,
     source_of,
 )
-from relucheck.tape.units import Counts, SiteKey, Sites, between_samples
+from relucheck.tape.units import Counts, SiteKey, Sites, between_samples, joined
 from relucheck.tape.values import Value, Values, flat
 
 _COMPOSED = frozenset({"softsign", "tanhshrink"})
@@ -210,7 +210,7 @@ class Recorder:
         if reading.operand is not None and main is not None:
             site = self._observe(reading, main)
             if self.tracer is not None and self._is_site(reading):
-                self.tracer.site(site, reading.operand, main.axis, tensors)
+                self.tracer.site(site, reading.operand, main, tensors)
         return Call(op, tensors, held, reading, main, comparison(op, args, self.values), site)
 
     def _read(self, op: AtenOp, args: Sequence[Any], kwargs: Mapping[str, Any], held: list[Value]) -> Reading:
@@ -394,9 +394,10 @@ class Recorder:
             return None
         if not z.is_floating_point() or z.numel() == 0:  # an expert that no sample was sent to
             return None
-        units = z.shape[-1 if main.axis is None else main.axis] if z.ndim else 1
+        z, axis = joined(z, main.parts) if main.parts else (z, main.axis)
+        units = z.shape[-1 if axis is None else axis] if z.ndim else 1
         key = SiteKey(self._site(reading.op, main), reading.op, main.weights, main.depth, units)
-        counts = self.sites.observe(key, z, main.axis, where)
+        counts = self.sites.observe(key, z, axis, where)
         if self.detailed:
             counts.bins.add(z)
         if counts.node is None:
@@ -405,7 +406,7 @@ class Recorder:
             counts.span = self._span()
             if self.detailed:
                 counts.certified = certified(main.source) if where.low == 0 and where.dies else ()
-                counts.signal = between_samples(z, main.axis, self.sites.samples)
+                counts.signal = between_samples(z, axis, self.sites.samples)
         return key
 
     def _is_site(self, reading: Reading) -> bool:

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from relucheck.tape.aten import PLATEAUS, AtenOp
 from relucheck.tape.batches import Batch
-from relucheck.tape.units import SiteKey, Sites
-from relucheck.tape.values import flat, has_memory
+from relucheck.tape.units import SiteKey, Sites, joined
+from relucheck.tape.values import Value, flat, has_memory
 
 UNKNOWN = 0
 """The number of a tensor that no step of the pass has made."""
@@ -34,20 +34,20 @@ def _settings(args: Sequence[Any]) -> tuple[Any, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """An activation site of a step: which of its tensors is the pre-activation, and which axis counts units."""
+    """An activation site of a step: which of its tensors is the pre-activation, and which axes hold units."""
 
     key: SiteKey
     operand: int
     ndim: int
     axis: int | None
+    parts: tuple[int, ...]
 
-    def fits(self, z: Tensor) -> bool:
-        """Whether a pre-activation has the same units."""
-        return z.ndim == self.ndim > 0 and z.numel() > 0 and z.shape[self._axis] == self.key.units
-
-    @property
-    def _axis(self) -> int:
-        return -1 if self.axis is None else self.axis
+    def units(self, z: Tensor) -> tuple[Tensor, int | None] | None:
+        """A pre-activation and its axis of units; None for one that has other units."""
+        if z.ndim != self.ndim or z.numel() == 0 or z.ndim == 0:
+            return None
+        z, axis = joined(z, self.parts) if self.parts else (z, self.axis)
+        return (z, axis) if z.shape[-1 if axis is None else axis] == self.key.units else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,13 +135,13 @@ class Tracer:
         """An operation is about to run."""
         self.steps.append(Traced(op, self.numbers.read(tensors), _settings(args) if op.op in _SET else ()))
 
-    def site(self, key: SiteKey | None, z: Tensor, axis: int | None, tensors: Sequence[Tensor]) -> None:
+    def site(self, key: SiteKey | None, z: Tensor, main: Value, tensors: Sequence[Tensor]) -> None:
         """The operation that is about to run is an activation of ``z``, or would be if ``z`` were not empty."""
         operand = next((i for i, tensor in enumerate(tensors) if tensor is z), None)
         if operand is None or z.numel() == 0:
             self.faithful = False
         elif key is not None:
-            self.sites[len(self.steps) - 1] = Site(key, operand, z.ndim, axis)
+            self.sites[len(self.steps) - 1] = Site(key, operand, z.ndim, main.axis, main.parts)
 
     @property
     def trace(self) -> Trace | None:
@@ -188,11 +188,12 @@ class Replay:
         return self
 
     def _observe(self, site: Site, z: Tensor) -> None:
-        if not site.fits(z):
-            self.diverged = True
-            return
         with torch.no_grad():
-            self.sites.observe(site.key, z, site.axis, self.sites.counts[site.key].plateau)
+            units = site.units(z)
+            if units is None:
+                self.diverged = True
+            else:
+                self.sites.observe(site.key, *units, self.sites.counts[site.key].plateau)
 
     def after(self, call: object, args: Sequence[Any], out: Any) -> None:
         """Numbers what a step has made."""

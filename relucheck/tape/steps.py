@@ -12,7 +12,7 @@ from relucheck.net import Arg
 from relucheck.ops import Kind, op_named
 from relucheck.span import Span
 from relucheck.tape.aten import AtenOp
-from relucheck.tape.axes import followed, made_by
+from relucheck.tape.axes import followed, followed_units, made_by
 from relucheck.tape.idioms import Reading
 from relucheck.tape.names import owner_of
 from relucheck.tape.units import SiteKey
@@ -84,14 +84,14 @@ def carried(call: Call, op: str, node: int, args: Sequence[Any], shape: tuple[in
     main = call.main
     assert main is not None  # a call without data makes a constant
     before = shape_of(main, call)
-    axis = made_by(op, shape)
-    if axis is None:
-        axis = followed(call.op.name.removesuffix("_"), args, before, main.axis, shape)
+    made = made_by(op, shape)
+    units = (made,) if made is not None else _units(call, main, args, before, shape)
     joined = _joined(op, call, main)
     return replace(
         main,
         node=node,
-        axis=axis,
+        axis=units[0] if len(units) == 1 else None,
+        parts=units if len(units) > 1 else (),
         batch=batch_of(call, args, shape),
         depth=main.depth + (op_named(op).kind is Kind.ACTIVATION),
         weights=joined,
@@ -99,6 +99,14 @@ def carried(call: Call, op: str, node: int, args: Sequence[Any], shape: tuple[in
         mask=call.mask or (main.mask if op == "cast" else None),
         source=main.source if _transparent(op, before, shape) else Source(op, before=main.source),
     )
+
+
+def _units(
+    call: Call, main: Value, args: Sequence[Any], before: tuple[int, ...], shape: tuple[int, ...]
+) -> tuple[int, ...]:
+    """The axes of a result that hold the units of its operand."""
+    axes = main.parts or (() if main.axis is None else (main.axis,))
+    return followed_units(call.op.name.removesuffix("_"), args, before, axes, shape) if axes else ()
 
 
 def batch_of(call: Call, args: Sequence[Any], shape: tuple[int, ...]) -> int | None:

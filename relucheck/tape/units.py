@@ -198,6 +198,13 @@ def by_sample(z: Tensor, axis: int | None, samples: int) -> Tensor:
     return z.movedim(unit, -1).reshape(samples, -1, z.shape[unit])
 
 
+def joined(z: Tensor, parts: tuple[int, ...]) -> tuple[Tensor, int]:
+    """``z`` with the axes that hold its units together joined into one, the last, and that axis."""
+    order = [d for d in range(z.ndim) if d not in parts]
+    moved = z.permute(*order, *parts)
+    return moved.flatten(len(order)), len(order)
+
+
 def _seen(z: Tensor, plateau: Plateau) -> _Pass:
     """Reduces (..., positions, units) over positions; NaN counts as fired, never as silent."""
     if math.isinf(plateau.low) and math.isinf(plateau.high):  # LeakyReLU: its slope is never near zero

@@ -15,7 +15,7 @@ Key = tuple[int, tuple[int, ...], tuple[int, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Mask:
-    """A comparison of a value with zero: ``x > 0`` of the value of ``node``."""
+    """A comparison of the value of ``node`` with zero, ``x > 0``, or ``abs(x)``, which is ``x`` times its sign."""
 
     node: int
     operator: str
@@ -38,7 +38,8 @@ class Source:
 class Value:
     """A tensor of one pass.
 
-    ``data``: it depends on the network's input. ``axis`` counts units. ``label`` is the path of the
+    ``data``: it depends on the network's input. ``axis`` counts units; where a view has cut it, ``parts`` are
+    the axes that do together. ``label`` is the path of the
     layer that made the units, ``affine`` that of the last Linear or convolution, ``maker`` the
     layer's step and ``weights`` the parameters it applied (for a value that is no data: those it is
     computed from). ``depth`` counts activations since.
@@ -49,6 +50,7 @@ class Value:
     node: int
     data: bool
     axis: int | None = None
+    parts: tuple[int, ...] = ()
     label: str = ""
     affine: str = ""
     weights: tuple[str, ...] = ()
