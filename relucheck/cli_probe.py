@@ -16,7 +16,7 @@ from relucheck.chosen import chosen
 from relucheck.cli import BROKEN, FOUND, OK, REPORT_IT
 from relucheck.config import FAIL_ON, Settings
 from relucheck.problems import UsageProblem
-from relucheck.saving import ready, write_page
+from relucheck.saving import page_ready, write_page
 
 if TYPE_CHECKING:
     from relucheck.live import Report
@@ -70,7 +70,7 @@ def probe(model: str, inputs: tuple[str, ...], **given: Any) -> int:
     The factory is called without arguments and returns an nn.Module; a class or an instance does too.
     """
     shapes = tuple(shape_of(text) for text in inputs)
-    ready(given["html"])
+    page_ready("--html", given["html"])
     report = _report(model, shapes, given)
     click.echo(report.to_json() if given["output_format"] == "json" else report.table())
     if given["html"]:

@@ -24,7 +24,7 @@ from relucheck.chosen import chosen
 from relucheck.cli import BROKEN, FOUND, INTERRUPTED, OK, REPORT_IT
 from relucheck.config import FAIL_ON, Settings
 from relucheck.problems import UsageProblem
-from relucheck.saving import ready, write_json, write_page
+from relucheck.saving import file_ready, page_ready, write_json, write_page
 
 if TYPE_CHECKING:
     from relucheck.tape.watcher import Watcher
@@ -83,7 +83,8 @@ def run(module: str | None, script: tuple[str, ...], **given: Any) -> int:
     there are findings.
     """
     target = _target(module, script)
-    ready(given["html"], given["json"])
+    page_ready("--html", given["html"])
+    file_ready("--json", given["json"])
     html, figures = (path and os.path.abspath(path) for path in (given["html"], given["json"]))
     try:
         importlib.import_module("torch")

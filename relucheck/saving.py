@@ -18,14 +18,18 @@ class Page(Protocol):
     def to_html(self, path: str | os.PathLike[str] | None = None) -> str: ...
 
 
-def ready(html: str | None, json: str | None = None) -> None:
-    """Raises UsageProblem where a report could not be written, before a long run begins."""
-    if html and find_spec("jinja2") is None:
-        raise UsageProblem(f"--html {html}: {_JINJA}")
-    for option, path in (("--html", html), ("--json", json)):
-        folder = os.path.dirname(path or "") or "."
-        if path and not os.path.isdir(folder):
-            raise UsageProblem(f"{option} {path}: there is no folder {folder}")
+def page_ready(option: str, path: str | None) -> None:
+    """Raises UsageProblem where a page could not be written, before a long run begins."""
+    if path and find_spec("jinja2") is None:
+        raise UsageProblem(f"{option} {path}: {_JINJA}")
+    file_ready(option, path)
+
+
+def file_ready(option: str, path: str | None) -> None:
+    """Raises UsageProblem where there is no folder for a file."""
+    folder = os.path.dirname(path or "") or "."
+    if path and not os.path.isdir(folder):
+        raise UsageProblem(f"{option} {path}: there is no folder {folder}")
 
 
 def write_page(report: Page, path: str) -> None:

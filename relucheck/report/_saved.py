@@ -7,9 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, TypeVar
 
+from relucheck.finding import Finding, Severity
 from relucheck.measurements import Activation, Gradient, Histogram, Measurements
 from relucheck.net import Layer, Net, Node, Output, Unknown
 from relucheck.ops import Kind
+from relucheck.span import Span
 from relucheck.timeline import Moment, Watched
 
 _PLAIN = (int, float, str, bool)
@@ -79,6 +81,21 @@ def networks_of(content: Any) -> tuple[Watched, ...]:
         return tuple(_watched(one) for one in content["networks"])
     except (KeyError, TypeError, IndexError) as error:
         raise NotAReportError(f"no report of relucheck ({type(error).__name__}: {error})") from error
+
+
+def finding_of(content: Mapping[str, Any]) -> Finding:
+    """A finding from its JSON; of its place, the start is known."""
+    at, path = content["location"], content["filename"]
+    span = None if at is None else Span(path, None, at["row"], at["column"], at["row"], at["column"] + 1)
+    return Finding(
+        content["code"],
+        content["name"],
+        Severity(content["severity"]),
+        content["message"],
+        span,
+        content["help"],
+        layer=content["layer"],
+    )
 
 
 def _watched(content: Mapping[str, Any]) -> Watched:
