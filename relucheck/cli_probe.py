@@ -14,6 +14,7 @@ from relucheck.chosen import chosen
 from relucheck.cli import BROKEN, FOUND, OK, REPORT_IT
 from relucheck.config import FAIL_ON, Settings
 from relucheck.problems import UsageProblem
+from relucheck.saving import page_ready, write_page
 from relucheck.targets import carefully, kind_of, load
 
 if TYPE_CHECKING:
@@ -68,22 +69,16 @@ def probe(model: str, inputs: tuple[str, ...], **given: Any) -> int:
     The factory is called without arguments and returns an nn.Module; a class or an instance does too.
     """
     shapes = tuple(shape_of(text) for text in inputs)
+    page_ready("--html", given["html"])
     report = _report(model, shapes, given)
     click.echo(report.to_json() if given["output_format"] == "json" else report.table())
     if given["html"]:
-        _write_page(report, given["html"])
+        write_page(report, given["html"])
     for crash in report.crashes:
         click.echo(f"internal error: {crash.message}\n{REPORT_IT}", err=True)
     if report.crashes:
         return BROKEN
     return FOUND if report.failing(given["fail_on"]) else OK
-
-
-def _write_page(report: Report, path: str) -> None:
-    try:
-        report.to_html(path)
-    except (ImportError, OSError) as error:
-        raise UsageProblem(f"--html {path}: {error}") from error
 
 
 def shape_of(text: str) -> Shape:

@@ -24,6 +24,7 @@ from relucheck.chosen import chosen
 from relucheck.cli import BROKEN, FOUND, INTERRUPTED, OK, REPORT_IT
 from relucheck.config import FAIL_ON, Settings
 from relucheck.problems import UsageProblem
+from relucheck.saving import file_ready, page_ready, write_json, write_page
 
 if TYPE_CHECKING:
     from relucheck.tape.watcher import Watcher
@@ -71,6 +72,8 @@ class Ending:
 @click.option("--select", multiple=True, metavar="RULES", help="Show these rules only: codes, RLU6, ALL.")
 @click.option("--ignore", multiple=True, metavar="RULES", help="Hide these rules.")
 @click.option("--fail-on", type=click.Choice(FAIL_ON), default="warning", show_default=True)
+@click.option("--html", type=click.Path(dir_okay=False), help="Write the report as one HTML page as well.")
+@click.option("--json", type=click.Path(dir_okay=False), help="Write it as JSON as well, for relucheck plot.")
 @click.option("--live/--no-live", default=None, help="Show a line of progress (default: on a terminal).")
 @click.argument("script", nargs=-1, type=click.UNPROCESSED, metavar="[SCRIPT] [ARGS]...")
 def run(module: str | None, script: tuple[str, ...], **given: Any) -> int:
@@ -80,6 +83,9 @@ def run(module: str | None, script: tuple[str, ...], **given: Any) -> int:
     there are findings.
     """
     target = _target(module, script)
+    page_ready("--html", given["html"])
+    file_ready("--json", given["json"])
+    html, figures = (path and os.path.abspath(path) for path in (given["html"], given["json"]))
     try:
         importlib.import_module("torch")
     except ModuleNotFoundError:
@@ -87,6 +93,10 @@ def run(module: str | None, script: tuple[str, ...], **given: Any) -> int:
     live = sys.stderr.isatty() if given["live"] is None else given["live"]
     ending, report = _watched(target, given, Line() if live else None)
     click.echo(f"\nrelucheck: {report.table()}", err=True)
+    if html:
+        write_page(report, html)
+    if figures:
+        write_json(report.to_json(), figures)
     if ending.said:
         click.echo(f"\n{target.name} {ending.said}; the report covers the steps before", err=True)
     return _status(ending, report, given["fail_on"])

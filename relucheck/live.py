@@ -61,7 +61,7 @@ class Report:
         """The figures and the findings as one JSON object."""
         from relucheck.report._table import as_json
 
-        return as_json(self.measurements, self.findings)
+        return as_json(self.shown, self.findings)
 
     def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
         """The report as one self-contained HTML page, also written to ``path`` where one is given.

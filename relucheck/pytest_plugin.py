@@ -44,9 +44,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=None,
         help="fail a test with a finding of that severity or above (default: never, findings are only shown)",
     )
+    group.addoption(
+        "--relucheck-html", metavar="FILE", help="watch, and write what the tests showed as one HTML page"
+    )
     group.addoption("--relucheck-lint", action="store_true", help="lint the collected Python files as tests")
     parser.addini("relucheck", "true: as --relucheck", "bool", False)
     parser.addini("relucheck_fail_on", "as --relucheck-fail-on", "string", "never")
+    parser.addini("relucheck_html", "as --relucheck-html", "string", "")
     parser.addini("relucheck_select", "rules to show in watched tests: codes, RLU6, ALL", "args", [])
     parser.addini("relucheck_ignore", "rules to hide in watched tests", "args", [])
 
@@ -54,10 +58,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Registers the marker, and what the options ask for."""
     config.addinivalue_line("markers", _MARKER)
-    if config.getoption("relucheck") or config.getini("relucheck"):
+    page = config.getoption("relucheck_html") or config.getini("relucheck_html")
+    if config.getoption("relucheck") or config.getini("relucheck") or page:
         from relucheck.pytest_watching import Watching
 
-        config.pluginmanager.register(Watching.of(config), "relucheck-watching")
+        config.pluginmanager.register(Watching.of(config, page), "relucheck-watching")
     if config.getoption("relucheck_lint"):
         from relucheck.pytest_lint import Linting
 

@@ -10,6 +10,7 @@ import math
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from types import CodeType
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +21,19 @@ from relucheck.config import FAIL_ON, Settings
 from relucheck.finding import Finding
 from relucheck.problems import UsageProblem
 from relucheck.pytest_plugin import check_share, too_silent
+from relucheck.saving import page_ready
 
 if TYPE_CHECKING:
     from relucheck.training import TrainingReport
 
-FOUND, STEPS = "relucheck", "relucheck_steps"
-"""The names of the user properties: one for each finding, and the number of backward passes."""
+FOUND, STEPS, SILENT = "relucheck", "relucheck_steps", "relucheck_max_dead"
+"""The names of the user properties: one for each finding, the number of backward passes, and the largest
+share of silent units in any layer."""
+
+FIGURES = "relucheck_figures"
+"""The attribute of a test's report that holds all figures as JSON, where a page is to be written."""
+
+_FIGURES = pytest.StashKey[str]()
 
 INSPECTED_FIRST, INSPECTED_EVERY = 100, 10
 """A test has few steps, so all of them are inspected; of a long training in a test, one in ten."""
@@ -71,16 +79,18 @@ class Watching:
     """The plugin object of one run with ``--relucheck``."""
 
     demands: Demands
+    page: Path | None = None
 
     @classmethod
-    def of(cls, config: pytest.Config) -> Watching:
+    def of(cls, config: pytest.Config, page: str = "") -> Watching:
         """From the options and the ini file; raises UsageError where they cannot be used."""
         if find_spec("torch") is None:
             raise pytest.UsageError('--relucheck needs PyTorch: pip install "relucheck[torch]"')
         fail_on = config.getoption("relucheck_fail_on") or config.getini("relucheck_fail_on")
         if fail_on not in FAIL_ON:
             raise pytest.UsageError(f"relucheck_fail_on is one of {', '.join(FAIL_ON)}, not {fail_on!r}")
-        return cls(Demands(fail_on, _selectors(config, "select"), _selectors(config, "ignore")))
+        demands = Demands(fail_on, _selectors(config, "select"), _selectors(config, "ignore"))
+        return cls(demands, _page(config, page) if page else None)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, Any, Any]:
@@ -104,8 +114,20 @@ class Watching:
         finally:
             report = watching.report
             item.user_properties.extend(_properties(report))
+            if self.page is not None:
+                item.stash[_FIGURES] = report.to_json()
         _demand(report, demands)
         return result
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, Any, Any]:
+        """Lays the figures beside a test's report, which pytest-xdist sends with all attributes."""
+        report = yield
+        if call.when == "call" and _FIGURES in item.stash:
+            setattr(report, FIGURES, item.stash[_FIGURES])
+        return report
 
     def _demands_of(self, item: pytest.Item) -> Demands:
         demands, wrong = self.demands, ""
@@ -119,12 +141,35 @@ class Watching:
         return demands
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        """The section with the findings, each once with the tests that showed it."""
-        reports = [r for group in terminalreporter.stats.values() for r in group]
-        lines = list(summary([r for r in reports if getattr(r, "when", None) == "call"]))
+        """The section with the findings, each once with the tests that showed it, and the page."""
+        every = [r for group in terminalreporter.stats.values() for r in group]
+        reports = sorted(
+            (r for r in every if getattr(r, "when", None) == "call"),
+            key=lambda r: str(r.nodeid),  # pytest-xdist brings them in any order
+        )
         terminalreporter.write_sep("=", "relucheck")
-        for line in lines:
+        for line in summary(reports):
             terminalreporter.write_line(line)
+        if self.page is not None:
+            _write_page(self.page, reports)
+            terminalreporter.write_line(f"wrote {self.page}")
+
+
+def _page(config: pytest.Config, path: str) -> Path:
+    """Where the page goes; raises UsageError where it cannot."""
+    page = config.invocation_params.dir / path
+    try:
+        page_ready("--relucheck-html", str(page))
+    except UsageProblem as problem:
+        raise pytest.UsageError(str(problem)) from None
+    return page
+
+
+def _write_page(page: Path, reports: Sequence[Any]) -> None:
+    from relucheck.report._session import case_of, session_page
+
+    cases = [case_of(r.nodeid, r.outcome, getattr(r, FIGURES)) for r in reports if hasattr(r, FIGURES)]
+    page.write_text(session_page(cases), encoding="utf-8")
 
 
 def _selectors(config: pytest.Config, name: str) -> tuple[str, ...]:
@@ -145,6 +190,9 @@ def _stop_at() -> CodeType:
 def _properties(report: TrainingReport) -> Iterator[tuple[str, object]]:
     if report.steps:
         yield STEPS, report.steps
+    shares = [site.dead_share for site in report.activations if site.one_sided]
+    if shares:
+        yield SILENT, f"{max(shares):.4g}"
     for finding in report.findings:
         yield FOUND, _line(finding)
     for crash in report.crashes:

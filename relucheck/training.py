@@ -74,6 +74,12 @@ class TrainingReport:
 
         return training_table(self.networks, self.findings, self.steps, self.inspected)
 
+    def to_json(self) -> str:
+        """The figures over time and the findings as one JSON object."""
+        from relucheck.report._training import training_json
+
+        return training_json(self.networks, self.findings, self.steps, self.inspected)
+
     def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
         """The report as one self-contained HTML page, also written to ``path`` where one is given.
 

@@ -85,12 +85,15 @@ def _plateaus(function: Function, x: Scale) -> Iterator[Shape]:
 
 
 def _plateau_words(function: Function, x: Scale) -> Iterator[Shape]:
+    half = (min(map(function, _along(x))) + max(map(function, _along(x)))) / 2
+    back = Scale(x.start, x.end, x.low, x.high)
     for left, right, look in _weak_stretches(function, x):
+        middle = (left + right) / 2
         if right - left > 62:
+            # at the top, where bars are rare, unless the curve runs there
+            y = _TOP + 13 if function(back(middle)) < half else (_HEIGHT - _BOTTOM + _TOP) / 2
             words = "slope 0" if look == "flat" else "slope < 5 %"
-            yield Text(
-                ((left + right) / 2, (_HEIGHT - _BOTTOM + _TOP) / 2), words, f"words-{look}", Anchor.MIDDLE
-            )
+            yield Text((middle, y), words, f"words-{look}", Anchor.MIDDLE)
 
 
 def _weak_stretches(function: Function, x: Scale) -> Iterator[tuple[float, float, str]]:

@@ -71,25 +71,41 @@ def gap_drawing(fold: Fold, lanes: Lanes) -> Drawing:
     return Drawing(lanes.width, HEIGHT, fold.words, tuple(gap(fold.rows[0].above, lanes)))
 
 
-_NAME, _WHAT, _SIZE, _BAR, _WORDS, _RIGHT = 14.0, 250.0, 350.0, 470.0, 580.0, 860.0
+_LONGEST, _LETTER = 32, 7.6  # characters of a name, and the width of one
+_SIZE, _BAR, _WORDS, _RIGHT = 110.0, 230.0, 340.0, 620.0  # columns, from the operation's name on
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """Where the names begin, and the operations behind them."""
+
+    name: float
+    what: float
+
+    @classmethod
+    def of(cls, every: Sequence[Row], lanes: Lanes) -> _Columns:
+        longest = min(_LONGEST, max((len(row.name) for row in every), default=0))
+        name = lanes.width + 14
+        return cls(name, name + _LETTER * longest + 24)
 
 
 def network(shown: Watched) -> Drawing:
     """The whole network as one picture, a row for each operation."""
     every = rows(shown.net, shown.last)
     lanes = Lanes.of(every)
+    columns = _Columns.of(every, lanes)
     shapes: list[Shape] = [Text((_MARGIN, 24), shown.name, "heading")]
     top = 44.0
     for part in _opened(folded(every)):
         if isinstance(part, Fold):
             shapes += gap(part.rows[0].above, lanes, top)
-            shapes.append(Text((lanes.width + _NAME, top + 17), part.words, "small"))
+            shapes.append(Text((columns.name, top + 17), part.words, "small"))
         else:
             shapes += strip(part, lanes, top)
-            shapes += _words(part, lanes.width, top)
+            shapes += _words(part, columns, top)
         top += HEIGHT
     label = f"{shown.name} as a graph of {len(every)} operations with the health of each activation"
-    return Drawing(lanes.width + _RIGHT, top + 16, label, tuple(shapes))
+    return Drawing(columns.what + _RIGHT, top + 16, label, tuple(shapes))
 
 
 def _opened(parts: Sequence[Row | Fold]) -> Iterator[Row | Fold]:
@@ -101,10 +117,11 @@ def _opened(parts: Sequence[Row | Fold]) -> Iterator[Row | Fold]:
             yield part
 
 
-def _words(row: Row, left: float, top: float) -> Iterator[Shape]:
+def _words(row: Row, columns: _Columns, top: float) -> Iterator[Shape]:
     base = top + HEIGHT / 2 + 4
-    yield Text((left + _NAME, base), shortened(row.name, 32), "name")
-    yield Text((left + _WHAT, base), row.node.op.replace("_", " "), "small")
+    left = columns.what
+    yield Text((columns.name, base), shortened(row.name, _LONGEST), "name")
+    yield Text((left, base), row.node.op.replace("_", " "), "small")
     yield Text((left + _SIZE, base), row.size, "small")
     if row.sites:
         site = max(row.sites, key=lambda s: s.dead_share)

@@ -8,7 +8,9 @@ from typing import Any
 
 from relucheck.finding import Finding
 from relucheck.measurements import Activation, Gradient, Measurements
+from relucheck.report._saved import record
 from relucheck.span import Span
+from relucheck.timeline import Watched
 
 _HEADS = ("layer", "function", "units", "dead", "on", "saturated", "gradient", "elasticity")
 _WIDEST = 44
@@ -115,13 +117,17 @@ def said(finding: Finding) -> str:
     return f"\n{place}{finding.code} {finding.severity.value}: {finding.message}{help_}"
 
 
-def as_json(m: Measurements, findings: Iterable[Finding]) -> str:
-    """The figures under the names of the records' fields; places as in the other reports."""
+def as_json(shown: Watched, findings: Iterable[Finding]) -> str:
+    """The figures under the names of the records' fields; places as in the other reports.
+
+    ``networks`` is what pictures are drawn of (``relucheck plot``).
+    """
+    m = shown.last
     content = {
         "model": m.name,
         "samples": m.samples,
         "batches": m.batches,
-        "findings": [_finding(finding) for finding in findings],
+        "findings": [found(finding) for finding in findings],
         "activations": [_activation(site) for site in m.activations],
         "gradients": [_gradient(gradient) for gradient in m.gradients],
         "affine": {
@@ -129,11 +135,13 @@ def as_json(m: Measurements, findings: Iterable[Finding]) -> str:
             "spread": m.affine.spread,
             "equivalent": m.affine.equivalent,
         },
+        "networks": [record(shown)],
     }
     return json.dumps(content, indent=2)
 
 
-def _finding(finding: Finding) -> dict[str, Any]:
+def found(finding: Finding) -> dict[str, Any]:
+    """The JSON object of a finding."""
     return {
         "code": finding.code,
         "name": finding.name,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 
 from relucheck.finding import Finding
 from relucheck.measurements import Gradient
-from relucheck.report._table import aligned, said, short
+from relucheck.report._saved import record
+from relucheck.report._table import aligned, found, said, short
 from relucheck.timeline import Moment, Watched
 
 _COLUMNS = 5
@@ -23,6 +25,19 @@ def training_table(
     if networks and not findings:
         parts.append("\nNo mistakes found.")
     return "\n".join(parts)
+
+
+def training_json(
+    networks: Sequence[Watched], findings: Sequence[Finding], steps: int, inspected: int
+) -> str:
+    """The steps, the findings and, network by network, all figures over time."""
+    content = {
+        "steps": steps,
+        "inspected": inspected,
+        "findings": [found(finding) for finding in findings],
+        "networks": [record(network) for network in networks],
+    }
+    return json.dumps(content, indent=2)
 
 
 def _nothing(steps: int) -> str:

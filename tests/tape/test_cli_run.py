@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -156,3 +157,27 @@ def test_the_live_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert (
         capsys.readouterr().err == "\rrelucheck: step 1, 1 inspected\x1b[K\r"
     )  # not more than twice a second
+
+
+def test_the_page_and_the_json_are_written_where_the_command_was_given(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("jinja2")
+    monkeypatch.chdir(tmp_path)
+    script = tmp_path / "moving.py"
+    script.write_text(f"import os\nos.chdir({str(folder)!r})\n" + TRAIN)
+    monkeypatch.syspath_prepend(str(folder))
+    CliRunner().invoke(
+        run, ["--html", "a.html", "--json", "a.json", str(script), "--dead"], catch_exceptions=False
+    )
+    assert "A training of 20 steps" in (tmp_path / "a.html").read_text(encoding="utf-8")
+    content = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
+    assert (content["steps"], content["networks"][0]["name"]) == (20, "Sequential")
+
+
+@pytest.mark.parametrize("option", ["--html", "--json"])
+def test_a_folder_that_is_missing_is_said_before_the_script_runs(folder: Path, option: str) -> None:
+    result = CliRunner().invoke(run, [option, "no/such/a.html", str(folder / "training_script.py")])
+    assert isinstance(result.exception, UsageProblem)
+    assert str(result.exception) == f"{option} no/such/a.html: there is no folder no/such"
+    assert result.stdout == ""

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
 import pytest
 
 import relucheck.training  # noqa: F401 (pytester forgets what a run in this process imports, and torch cannot be imported twice)
@@ -128,6 +132,82 @@ def test_junit_properties(pytester: pytest.Pytester) -> None:
     assert '<property name="relucheck_steps" value="4"' in text
     assert 'name="relucheck" value="' in text
     assert "RLU601 warning: 12 of 20 units" in text
+
+
+def properties(path: Path) -> dict[str, list[tuple[str, str]]]:
+    """The properties of each test in a JUnit file."""
+    cases = ElementTree.parse(path).getroot().iter("testcase")
+    return {
+        str(case.get("name")): [(str(p.get("name")), str(p.get("value"))) for p in case.iter("property")]
+        for case in cases
+    }
+
+
+def section(text: str) -> list[str]:
+    """The lines of relucheck's section in a summary."""
+    lines = text.splitlines()
+    start = next(i for i, line in enumerate(lines) if re.fullmatch(r"=+ relucheck =+", line))
+    end = next(i for i, line in enumerate(lines) if i > start and line.startswith("="))
+    return lines[start + 1 : end]
+
+
+SEEDED = TESTS.replace(
+    "    model = nn", "    torch.manual_seed(0)\n    model = nn"
+)  # whatever ran before in the process
+
+
+def test_workers_give_the_same_as_one_process(pytester: pytest.Pytester) -> None:
+    pytest.importorskip("xdist")
+    pytest.importorskip("jinja2")
+    pytester.makepyfile(test_it=SEEDED)
+    seen = []
+    for workers in ((), ("-n", "2")):
+        start = fresh if workers else run
+        result = start(pytester, "--relucheck-html", "page.html", "--junit-xml=out.xml", *workers)
+        result.assert_outcomes(passed=6, failed=2)
+        page = (pytester.path / "page.html").read_text(encoding="utf-8")
+        seen.append((properties(pytester.path / "out.xml"), section(result.stdout.str()), page))
+    serial, parallel = seen
+    steps, dead, finding = serial[0]["test_half_dead"]
+    assert (steps, dead) == (("relucheck_steps", "4"), ("relucheck_max_dead", "0.6"))
+    assert finding[0] == "relucheck"
+    assert "RLU601 warning: 12 of 20 units (60%)" in finding[1]
+    assert serial[0]["test_no_network"] == serial[0]["test_not_watched"] == []
+    assert parallel == serial
+
+
+def test_the_page_of_a_session(pytester: pytest.Pytester) -> None:
+    pytest.importorskip("jinja2")
+    pytester.makepyfile(TESTS)
+    result = run(pytester, "--relucheck-html", "page.html")
+    result.stdout.fnmatch_lines(["* in 6 tests with 24 backward passes", "wrote *page.html"])
+    text = (pytester.path / "page.html").read_text(encoding="utf-8")
+    assert "6 tests with 24 backward passes in all." in text
+    tests = re.findall(
+        r'<section class="network" id="test\d+".*?<h2 class="mono">(.*?)</h2>', text, re.DOTALL
+    )
+    names = ("fails_by_itself", "half_dead", "healthy", "max_dead", "never", "off")
+    module = tests[0].partition("::")[0]
+    assert tests == [f"{module}::test_{name}" for name in names]
+    assert text.count("12 of 20 units (60%)") == 3  # half_dead, never and fails_by_itself
+    assert text.count("Sequential: 1 activation, 2 layers") == 6
+    assert '<span class="here">' in text  # the source of the finding
+
+
+def test_a_session_without_networks_has_a_page_too(pytester: pytest.Pytester) -> None:
+    pytest.importorskip("jinja2")
+    pytester.makepyfile("def test_one():\n    pass\n")
+    run(pytester, "--relucheck-html", "page.html").assert_outcomes(passed=1)
+    text = (pytester.path / "page.html").read_text(encoding="utf-8")
+    assert "No test ran a backward pass" in text
+
+
+def test_a_page_that_cannot_be_written_is_said_first(pytester: pytest.Pytester) -> None:
+    pytest.importorskip("jinja2")
+    pytester.makepyfile(TESTS)
+    result = run(pytester, "--relucheck-html", "no/such/page.html")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: --relucheck-html *page.html: there is no folder *no/such"])
 
 
 def test_marks_that_say_nothing_usable(pytester: pytest.Pytester) -> None:
