@@ -13,6 +13,7 @@ import click
 from relucheck.cli import BROKEN, FOUND, OK, REPORT_IT, silence_stdout
 from relucheck.config import FAIL_ON, Configuration, Discovered, Overrides, Settings, from_file
 from relucheck.problems import Problem, UsageProblem
+from relucheck.progress import progress
 from relucheck.report import View, format_names, renderer
 from relucheck.selection import Known
 
@@ -174,7 +175,8 @@ def _run(options: Options) -> int:
     configuration = configured(options.config_file, options.isolated, known, options.overrides(known))
     options = replace(options, baseline=options.baseline or configuration.at("").baseline_file)
     stdin = _stdin(options)
-    everything = _result(options, stdin, configuration, rules)
+    with progress("Reading", sys.stderr):
+        everything = _result(options, stdin, configuration, rules)
     if options.write_baseline:
         return _baseline_written(options, everything)
     left_out = _left_out(options, everything)
@@ -226,7 +228,8 @@ def _fixed(
     from relucheck import cli_fix
 
     inputs = cli_fix.Inputs(options.stdin_filename or STDIN, stdin)
-    result = cli_fix.fixed(found, inputs, left_out, configuration, rules, unsafe=options.unsafe_fixes)
+    with progress("Fixing", sys.stderr):
+        result = cli_fix.fixed(found, inputs, left_out, configuration, rules, unsafe=options.unsafe_fixes)
     if options.diff:
         _write(cli_fix.diff(result, inputs), options.output_file)
         cli_fix.say(result, would=True)
