@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from relucheck.cli import BROKEN, FOUND, OK, REPORT_IT, silence_stdout
+from relucheck.completion import files, rules
 from relucheck.config import FAIL_ON, Configuration, Discovered, Overrides, Settings, from_file
 from relucheck.problems import Problem, UsageProblem
 from relucheck.progress import progress
@@ -37,16 +38,21 @@ class LintCommand(click.Command):
 
 
 @click.command(cls=LintCommand)
-@click.argument("paths", nargs=-1)
+@click.argument("paths", nargs=-1, shell_complete=files)
 @click.option(
     "--select",
     multiple=True,
     metavar="RULES",
+    shell_complete=rules,
     help="Show these rules only: codes, families (RLU1), names, ALL.",
 )
-@click.option("--ignore", multiple=True, metavar="RULES", help="Hide these rules.")
+@click.option("--ignore", multiple=True, metavar="RULES", shell_complete=rules, help="Hide these rules.")
 @click.option(
-    "--extend-select", multiple=True, metavar="RULES", help="Show these rules too, advice for example."
+    "--extend-select",
+    multiple=True,
+    metavar="RULES",
+    shell_complete=rules,
+    help="Show these rules too, advice for example.",
 )
 @click.option(
     "--fail-on",
@@ -64,6 +70,7 @@ class LintCommand(click.Command):
 @click.option(
     "--baseline",
     metavar="FILE",
+    shell_complete=files,
     help="Leave out the findings that this file knows (default: the baseline of the settings, if any).",
 )
 @click.option("--write-baseline", is_flag=True, help="Write all that is found into the --baseline file.")
@@ -84,12 +91,23 @@ class LintCommand(click.Command):
     show_default=True,
     help="How to report.",
 )
-@click.option("--output-file", metavar="FILE", help="Write the report here instead of to the terminal.")
+@click.option(
+    "--output-file",
+    metavar="FILE",
+    shell_complete=files,
+    help="Write the report here instead of to the terminal.",
+)
 @click.option("--statistics", is_flag=True, help="Count the findings of each rule instead of listing them.")
 @click.option(
     "--stdin-filename", metavar="NAME", help="The name of the text that '-' reads from standard input."
 )
-@click.option("--config", "config_file", metavar="FILE", help="Use the settings of this file alone.")
+@click.option(
+    "--config",
+    "config_file",
+    metavar="FILE",
+    shell_complete=files,
+    help="Use the settings of this file alone.",
+)
 @click.option("--isolated", is_flag=True, help="Use no settings files.")
 @click.option("--no-cache", is_flag=True, help="Read every file again, and remember nothing.")
 @click.option(

@@ -70,7 +70,13 @@ class Ending:
 )
 @click.option("--select", multiple=True, metavar="RULES", help="Show these rules only: codes, RLU6, ALL.")
 @click.option("--ignore", multiple=True, metavar="RULES", help="Hide these rules.")
-@click.option("--fail-on", type=click.Choice(FAIL_ON), default="warning", show_default=True)
+@click.option(
+    "--fail-on",
+    type=click.Choice(FAIL_ON),
+    default="warning",
+    show_default=True,
+    help="Least severity that makes the exit status 1.",
+)
 @click.option("--live/--no-live", default=None, help="Show a line of progress (default: on a terminal).")
 @click.argument("script", nargs=-1, type=click.UNPROCESSED, metavar="[SCRIPT] [ARGS]...")
 def run(module: str | None, script: tuple[str, ...], **given: Any) -> int:
