@@ -15,25 +15,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from relucheck.config import OWN_FILES, Configuration
 from relucheck.engine import LintResult, lint_documents
-from relucheck.finding import (
-    Assign,
-    Drop,
-    Edit,
-    Finding,
-    Fix,
-    Insert,
-    Related,
-    RuleModule,
-    Safety,
-    SetArg,
-    Severity,
-    Swap,
-    Unlist,
-)
+from relucheck.finding import Edit, Finding, Fix, Related, RuleModule, Safety, Severity
 from relucheck.problems import Problem
 from relucheck.source.files import Document, discover, from_bytes, shown
 from relucheck.span import Span
@@ -45,9 +31,7 @@ KEPT = 64
 """Entries that are kept; the oldest go."""
 
 _TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# This folder is a cache of relucheck; see https://bford.info/cachedir/\n"
-_EDITS: Mapping[str, type[Edit]] = {
-    kind.__name__: kind for kind in (Assign, Drop, Insert, SetArg, Swap, Unlist)
-}
+_EDITS: Mapping[str, type[Edit]] = {kind.__name__: kind for kind in get_args(Edit)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,14 +189,18 @@ def _data(finding: Finding) -> dict[str, Any]:
 def _fix_data(fix: Fix | None) -> Any:
     if fix is None:
         return None
-    edits = [
-        (
-            type(edit).__name__,
-            [_places(edit.span), *(getattr(edit, n) for n in edit.__slots__ if n != "span")],
-        )
-        for edit in fix.edits
-    ]
-    return (fix.message, fix.safety.value, edits)
+    return (fix.message, fix.safety.value, [_edits_data(edits) for edits in (fix.edits, fix.tidy)])
+
+
+def _edits_data(edits: Iterable[Edit]) -> Any:
+    return [(type(e).__name__, [_value(getattr(e, name)) for name in e.__slots__]) for e in edits]
+
+
+def _value(value: Any) -> Any:
+    """A field of an edit as JSON: a place as an object, which nothing else is."""
+    if isinstance(value, Span):
+        return {"at": _places(value)}
+    return [_value(item) for item in value] if isinstance(value, tuple) else value
 
 
 def _places(span: Span | None) -> Any:
@@ -238,14 +226,19 @@ def _finding(data: Mapping[str, Any]) -> Finding:
 def _fix(data: Any) -> Fix | None:
     if data is None:
         return None
-    message, safety, edits = data
-    return Fix(message, Safety(safety), tuple(_edit(*edit) for edit in edits))
+    message, safety, (edits, tidy) = data
+    return Fix(message, Safety(safety), tuple(map(_edit, edits)), tuple(map(_edit, tidy)))
 
 
-def _edit(kind: str, values: Sequence[Any]) -> Edit:
-    span, *rest = values
-    facts: list[Any] = [tuple(value) if isinstance(value, list) else value for value in rest]
-    return _EDITS[kind](Span(*span), *facts)
+def _edit(data: Sequence[Any]) -> Edit:
+    kind, values = data
+    return _EDITS[kind](*map(_restored, values))
+
+
+def _restored(value: Any) -> Any:
+    if isinstance(value, dict):
+        return Span(*value["at"])
+    return tuple(map(_restored, value)) if isinstance(value, list) else value
 
 
 # ------------------------------------------------------------------- the folder

@@ -63,11 +63,11 @@ class Checker:
             crashes=tuple(crash for crash in result.crashes if crash.path == path),
         )
 
-    def fixed(self, checked: Checked, path: str) -> str | None:
+    def fixed(self, checked: Checked, path: str, text: str) -> str | None:
         """The text of a file with all safe fixes made, each of them checked; None where there is none."""
         from relucheck.fixing import fix
 
-        content = checked.result.documents[path].text.encode("utf-8")
+        content = text.encode("utf-8", "surrogatepass")
         settings = self.settings()
         done = fix(
             checked.result,
@@ -76,7 +76,7 @@ class Checker:
             unsafe=False,
         )
         after = done.contents.get(path)
-        return None if after is None else after.decode("utf-8")
+        return None if after is None else after.decode("utf-8", "surrogatepass")
 
 
 def suppressing(finding: Finding, document: Document) -> tuple[TextEdit, ...]:

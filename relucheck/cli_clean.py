@@ -7,10 +7,11 @@ import os
 import click
 
 from relucheck.cli import OK
+from relucheck.completion import files
 
 
 @click.command()
-@click.argument("path", default=".")
+@click.argument("path", default=".", shell_complete=files)
 @click.option(
     "--cache-dir",
     metavar="FOLDER",

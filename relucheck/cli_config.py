@@ -11,11 +11,12 @@ from typing import Any
 import click
 
 from relucheck.cli import OK
+from relucheck.completion import files
 from relucheck.config import Settings
 
 
 @click.command()
-@click.argument("path", default=".")
+@click.argument("path", default=".", shell_complete=files)
 @click.option("--config", "config_file", metavar="FILE", help="Use the settings of this file alone.")
 @click.option("--isolated", is_flag=True, help="Use no settings files.")
 def config(path: str, config_file: str | None, isolated: bool) -> int:

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from relucheck.cli import BROKEN, FOUND, OK, REPORT_IT, silence_stdout
+from relucheck.completion import files, rules
 from relucheck.config import FAIL_ON, Configuration, Discovered, Overrides, Settings, from_file
 from relucheck.problems import Problem, UsageProblem
+from relucheck.progress import progress
 from relucheck.report import View, format_names, renderer
 from relucheck.selection import Known
 
@@ -36,16 +38,21 @@ class LintCommand(click.Command):
 
 
 @click.command(cls=LintCommand)
-@click.argument("paths", nargs=-1)
+@click.argument("paths", nargs=-1, shell_complete=files)
 @click.option(
     "--select",
     multiple=True,
     metavar="RULES",
+    shell_complete=rules,
     help="Show these rules only: codes, families (RLU1), names, ALL.",
 )
-@click.option("--ignore", multiple=True, metavar="RULES", help="Hide these rules.")
+@click.option("--ignore", multiple=True, metavar="RULES", shell_complete=rules, help="Hide these rules.")
 @click.option(
-    "--extend-select", multiple=True, metavar="RULES", help="Show these rules too, advice for example."
+    "--extend-select",
+    multiple=True,
+    metavar="RULES",
+    shell_complete=rules,
+    help="Show these rules too, advice for example.",
 )
 @click.option(
     "--fail-on",
@@ -63,6 +70,7 @@ class LintCommand(click.Command):
 @click.option(
     "--baseline",
     metavar="FILE",
+    shell_complete=files,
     help="Leave out the findings that this file knows (default: the baseline of the settings, if any).",
 )
 @click.option("--write-baseline", is_flag=True, help="Write all that is found into the --baseline file.")
@@ -83,12 +91,23 @@ class LintCommand(click.Command):
     show_default=True,
     help="How to report.",
 )
-@click.option("--output-file", metavar="FILE", help="Write the report here instead of to the terminal.")
+@click.option(
+    "--output-file",
+    metavar="FILE",
+    shell_complete=files,
+    help="Write the report here instead of to the terminal.",
+)
 @click.option("--statistics", is_flag=True, help="Count the findings of each rule instead of listing them.")
 @click.option(
     "--stdin-filename", metavar="NAME", help="The name of the text that '-' reads from standard input."
 )
-@click.option("--config", "config_file", metavar="FILE", help="Use the settings of this file alone.")
+@click.option(
+    "--config",
+    "config_file",
+    metavar="FILE",
+    shell_complete=files,
+    help="Use the settings of this file alone.",
+)
 @click.option("--isolated", is_flag=True, help="Use no settings files.")
 @click.option("--no-cache", is_flag=True, help="Read every file again, and remember nothing.")
 @click.option(
@@ -181,7 +200,8 @@ def _run(options: Options) -> int:
     configuration = configured(options.config_file, options.isolated, known, options.overrides(known))
     options = replace(options, baseline=options.baseline or configuration.at("").baseline_file)
     stdin = _stdin(options)
-    everything = _result(options, stdin, configuration, rules)
+    with progress("Reading", sys.stderr):
+        everything = _result(options, stdin, configuration, rules)
     if options.write_baseline:
         return _baseline_written(options, everything)
     left_out = _left_out(options, everything)
@@ -233,7 +253,8 @@ def _fixed(
     from relucheck import cli_fix
 
     inputs = cli_fix.Inputs(options.stdin_filename or STDIN, stdin)
-    result = cli_fix.fixed(found, inputs, left_out, configuration, rules, unsafe=options.unsafe_fixes)
+    with progress("Fixing", sys.stderr):
+        result = cli_fix.fixed(found, inputs, left_out, configuration, rules, unsafe=options.unsafe_fixes)
     if options.diff:
         _write(cli_fix.diff(result, inputs), options.output_file)
         cli_fix.say(result, would=True)

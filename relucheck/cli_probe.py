@@ -60,9 +60,21 @@ class Shape:
 @click.option("--optimiser", metavar="NAME", default="", help="SGD, Adam ...: some verdicts depend on it.")
 @click.option("--select", multiple=True, metavar="RULES", help="Show these rules only: codes, RLU6, ALL.")
 @click.option("--ignore", multiple=True, metavar="RULES", help="Hide these rules.")
-@click.option("--output-format", type=click.Choice(("text", "json")), default="text", show_default=True)
+@click.option(
+    "--output-format",
+    type=click.Choice(("text", "json")),
+    default="text",
+    show_default=True,
+    help="For people or for programs.",
+)
 @click.option("--html", type=click.Path(dir_okay=False), help="Write the report as one HTML page as well.")
-@click.option("--fail-on", type=click.Choice(FAIL_ON), default="warning", show_default=True)
+@click.option(
+    "--fail-on",
+    type=click.Choice(FAIL_ON),
+    default="warning",
+    show_default=True,
+    help="Least severity that makes the exit status 1.",
+)
 def probe(model: str, inputs: tuple[str, ...], **given: Any) -> int:
     """Run real passes of MODEL, package.module:factory, and measure its activations and gradients.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from relucheck.cli import OK
+from relucheck.completion import rules as rules_offered
 from relucheck.problems import UsageProblem
 from relucheck.selection import canonical, did_you_mean
 
@@ -14,13 +15,17 @@ if TYPE_CHECKING:
     from relucheck.finding import RuleModule
 
 _FORMAT = click.option(
-    "--output-format", type=click.Choice(("text", "json")), default="text", show_default=True
+    "--output-format",
+    type=click.Choice(("text", "json")),
+    default="text",
+    show_default=True,
+    help="For people or for programs.",
 )
 
 
 @click.command()
-@click.argument("rule", required=False, metavar="[CODE|NAME]")
-@click.option("--all", "every", is_flag=True, help="Every rule.")
+@click.argument("rule", required=False, metavar="[CODE|NAME]", shell_complete=rules_offered)
+@click.option("--all", "every", is_flag=True, help="Explain every rule.")
 @_FORMAT
 def rule(rule: str | None, every: bool, output_format: str) -> int:
     """Explain a rule: what it does, why, an example and what to write instead."""

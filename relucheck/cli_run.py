@@ -71,7 +71,13 @@ class Ending:
 )
 @click.option("--select", multiple=True, metavar="RULES", help="Show these rules only: codes, RLU6, ALL.")
 @click.option("--ignore", multiple=True, metavar="RULES", help="Hide these rules.")
-@click.option("--fail-on", type=click.Choice(FAIL_ON), default="warning", show_default=True)
+@click.option(
+    "--fail-on",
+    type=click.Choice(FAIL_ON),
+    default="warning",
+    show_default=True,
+    help="Least severity that makes the exit status 1.",
+)
 @click.option("--html", type=click.Path(dir_okay=False), help="Write the report as one HTML page as well.")
 @click.option("--json", type=click.Path(dir_okay=False), help="Write it as JSON as well, for relucheck plot.")
 @click.option("--live/--no-live", default=None, help="Show a line of progress (default: on a terminal).")

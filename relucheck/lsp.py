@@ -13,6 +13,7 @@ from relucheck.finding import Finding, Related, Safety, Severity
 from relucheck.report import TextEdit, url
 from relucheck.selection import UNUSED_SUPPRESSION
 from relucheck.source.files import Document
+from relucheck.source.notebook_json import code_cells
 from relucheck.span import Span
 
 SOURCE = "relucheck"
@@ -31,12 +32,12 @@ Units = Callable[[str], int]
 class Places:
     """The way from places in source text to those of the protocol.
 
-    ``uris`` are the addresses of open files as the client spells them, by path.
+    ``uris`` are the addresses of open files and cells as the client spells them, by path and cell.
     """
 
     documents: Mapping[str, Document]
     units: Units
-    uris: Mapping[str, str]
+    uris: Mapping[tuple[str, int | None], str]
 
     def range(self, span: Span) -> types.Range:
         """A span as rows and units from 0."""
@@ -50,11 +51,12 @@ class Places:
 
     def location(self, span: Span) -> types.Location:
         """A span with the address of its file."""
-        return types.Location(self.uri(span.path), self.range(span))
+        return types.Location(self.uri(span), self.range(span))
 
-    def uri(self, path: str) -> str:
-        """The address of a file."""
-        return self.uris.get(path) or str(from_fs_path(os.path.abspath(path)))
+    def uri(self, span: Span) -> str:
+        """The address of a file, or of the cell of an open notebook."""
+        known = self.uris.get((span.path, span.cell))
+        return known or str(from_fs_path(os.path.abspath(span.path)))
 
 
 def diagnostic(finding: Finding, places: Places) -> types.Diagnostic:
@@ -99,7 +101,7 @@ def workspace_edit(edits: Iterable[TextEdit], places: Places) -> types.Workspace
     changes: dict[str, list[types.TextEdit]] = {}
     for edit in edits:
         changed = types.TextEdit(places.range(edit.span), edit.content)
-        changes.setdefault(places.uri(edit.span.path), []).append(changed)
+        changes.setdefault(places.uri(edit.span), []).append(changed)
     return types.WorkspaceEdit(changes=changes)
 
 
@@ -126,15 +128,35 @@ def quick_fixes(
         )
 
 
-def fix_all(after: str, before: Document, places: Places) -> types.CodeAction:
-    """The action that replaces a whole text by one that all safe fixes are made in."""
-    rows = before.lines
-    whole = Span(before.path, None, 1, 1, len(rows), len(rows[-1]) + 1)
+def fix_all(after: str, before: str, document: Document, places: Places) -> types.CodeAction:
+    """The action that replaces a whole text, or each cell that changes, by what all safe fixes make of it.
+
+    ``after`` and ``before`` are what the file would hold, a notebook's JSON included.
+    """
+    edits = [
+        TextEdit(_whole(document, cell, old), new)
+        for cell, old, new in _texts(after, before, document)
+        if old != new
+    ]
     return types.CodeAction(
         title="Fix all that can be fixed safely (relucheck)",
         kind=FIX_ALL,
-        edit=workspace_edit([TextEdit(whole, after)], places),
+        edit=workspace_edit(edits, places),
     )
+
+
+def _texts(after: str, before: str, document: Document) -> Iterator[tuple[int | None, str, str]]:
+    """The texts before and after, with the cells that they are of; fixes move no line into another cell."""
+    if not document.notebook:
+        yield None, document.text, after
+        return
+    for (cell, old), (_, new) in zip(code_cells(before), code_cells(after), strict=True):
+        yield cell, old, new
+
+
+def _whole(document: Document, cell: int | None, text: str) -> Span:
+    lines = text.split("\n")
+    return Span(document.path, cell, 1, 1, len(lines), len(lines[-1]) + 1)
 
 
 FIX_ALL = f"{types.CodeActionKind.SourceFixAll.value}.{SOURCE}"

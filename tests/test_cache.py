@@ -1,17 +1,21 @@
 """The cache: the same answers, sooner, and never an old one."""
 
+import dataclasses
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 import relucheck
 from relucheck import cache
 from relucheck.config import Settings
-from relucheck.engine import load_rules
+from relucheck.engine import LintResult, load_rules
+from relucheck.finding import Edit, Finding, Fix, Safety, Severity
+from relucheck.span import Span
 from tests.test_cli import lint, run
 
 TEXT = "from torch import nn\na = nn.LeakyReLU(True)\n"
@@ -65,6 +69,22 @@ def test_the_second_answer_is_the_first(folder, no_reading):
     assert [f.code for f in second.silent] == [f.code for f in first.silent]
     assert dict(second.documents) == dict(first.documents)
     assert any(finding.fix for finding in second.findings)
+
+
+def edit_of(kind):
+    """An edit of a kind, with a value of the right type in every field."""
+    span = Span("m.py", 2, 1, 2, 3, 4)
+    values = {"Span": span, "str": "x", "int": 1, "int | None": None, "bool": False}
+    values |= {"tuple[str, ...]": ("a", "b"), "tuple[tuple[str, str], ...]": (("a", "1"),)}
+    return kind(*(values[field.type] for field in dataclasses.fields(kind)))
+
+
+def test_every_kind_of_edit_is_remembered(tmp_path):
+    edits = tuple(map(edit_of, get_args(Edit)))
+    fix = Fix("do it", Safety.UNSAFE, edits, tidy=edits[::-1])
+    finding = Finding("RLU101", "relu-output", Severity.WARNING, "m", Span("m.py", None, 1, 1, 1, 2), fix=fix)
+    cache._store(tmp_path / "entry.json", LintResult((finding,)))
+    assert cache._load(tmp_path / "entry.json").findings == (finding,)
 
 
 @pytest.mark.parametrize("change", ["content", "new file", "renamed", "settings", "relucheck"])

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 import relucheck
@@ -335,6 +336,63 @@ def test_version_and_help():
     assert run("--version").stdout.decode().strip() == f"relucheck, version {relucheck.__version__}"
     out = run("--help").stdout.decode()
     assert all(name in out for name in ("lint", "rule", "rules", "config"))
+
+
+# ------------------------------------------------------------------ help and completion
+
+
+def commands(group=None, path=()):
+    """Every command with its words, those of groups included."""
+    from relucheck.cli import cli
+
+    group = group or cli
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        yield (*path, name), command
+        if isinstance(command, click.Group):
+            yield from commands(command, (*path, name))
+
+
+@pytest.mark.parametrize(("words", "command"), list(commands()), ids=str)
+def test_help_says_what_each_command_and_option_does(words, command):
+    assert command.help
+    assert command.help.split("\n")[0].endswith(".")
+    options = (option for option in command.params if isinstance(option, click.Option))
+    assert [option.name for option in options if not option.help] == []
+
+
+def completed(*words):
+    """What bash is offered for the last of these words: pairs of a type and a text."""
+    program = "import sys; sys.argv = ['relucheck']; from relucheck.cli import main; main()"
+    env = {
+        "_RELUCHECK_COMPLETE": "bash_complete",
+        "COMP_WORDS": " ".join(["relucheck", *words]),
+        "COMP_CWORD": str(len(words)),
+        "PYTHONPATH": str(Path(relucheck.__file__).parent.parent),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True
+    )
+    return [tuple(line.split(",", 1)) for line in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (("ru",), [("plain", "rule"), ("plain", "rules"), ("plain", "run")]),
+        (("lint", "--output-fo"), [("plain", "--output-format")]),
+        (("lint", "--output-format", "js"), [("plain", "json"), ("plain", "json-lines")]),
+        (("lint", "--fail-on", "n"), [("plain", "never")]),
+        (("lint", "models/"), [("file", "models/")]),
+        (("lint", "--baseline", "kn"), [("file", "kn")]),
+        (("lint", "--select", "RLU2,linear-s"), [("plain", "RLU2,linear-stack")]),
+        (("rule", "relu-r"), [("plain", "relu-rnn")]),
+        (("rule", "RLU30"), [("plain", "RLU301")]),
+    ],
+)
+def test_a_shell_is_offered_what_fits(words, offered):
+    assert completed(*words) == offered
 
 
 # ------------------------------------------------------------------ python

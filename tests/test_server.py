@@ -71,6 +71,35 @@ class Editor:
         item = types.TextDocumentItem(self.uri(name), "python", version, text)
         self.client.text_document_did_open(types.DidOpenTextDocumentParams(item))
 
+    def open_notebook(self, name, *sources):
+        """Open a notebook whose cells have these sources; those that start with # are text."""
+        cells, items = [], []
+        for number, source in enumerate(sources):
+            kind = types.NotebookCellKind.Markup if source.startswith("#") else types.NotebookCellKind.Code
+            cells.append(types.NotebookCell(kind, self.cell(name, number)))
+            items.append(types.TextDocumentItem(self.cell(name, number), "python", 1, source))
+        notebook = types.NotebookDocument(self.uri(name), "jupyter-notebook", 1, cells)
+        params = types.DidOpenNotebookDocumentParams(notebook, items)
+        self.client.notebook_document_did_open(params)
+
+    def cell(self, name, number):
+        return f"vscode-notebook-cell:{self.folder.as_posix()}/{name}#{number}"
+
+    def change_notebook(self, name, version, cells):
+        notebook = types.VersionedNotebookDocumentIdentifier(version, self.uri(name))
+        change = types.NotebookDocumentChangeEvent(cells=cells)
+        params = types.DidChangeNotebookDocumentParams(notebook, change)
+        self.client.notebook_document_did_change(params)
+
+    async def told_of(self, number):
+        """The next diagnostics of so many documents: their codes with the rows, by address."""
+        told = [await self.told() for _ in range(number)]
+        return {t.uri: [(d.code, d.range.start.line) for d in t.diagnostics] for t in told}
+
+    async def pull(self, name):
+        params = types.DocumentDiagnosticParams(self.document(name))
+        return list((await self.client.text_document_diagnostic_async(params)).items)
+
     def change(self, name, text, version):
         document = types.VersionedTextDocumentIdentifier(version, self.uri(name))
         whole = types.TextDocumentContentChangeWholeDocument(text)
@@ -95,12 +124,21 @@ class Editor:
 
 
 @asynccontextmanager
-async def editing(folder, encodings=None):
+async def editing(folder, encodings=None, pulls=False):
     editor = Editor(folder)
     client = editor.client
     await client.start_io(sys.executable, "-m", "relucheck", "server", cwd=folder, env=ENV)
     general = types.GeneralClientCapabilities(position_encodings=encodings)
-    capabilities = types.ClientCapabilities(general=general)
+    text = types.TextDocumentClientCapabilities(
+        diagnostic=types.DiagnosticClientCapabilities() if pulls else None
+    )
+    refreshing = types.WorkspaceClientCapabilities(
+        diagnostics=types.DiagnosticWorkspaceClientCapabilities(pulls)
+    )
+    notebooks = types.NotebookDocumentClientCapabilities(types.NotebookDocumentSyncClientCapabilities())
+    capabilities = types.ClientCapabilities(
+        general=general, text_document=text, workspace=refreshing, notebook_document=notebooks
+    )
     params = types.InitializeParams(capabilities, root_uri=folder.as_uri())
     editor.capabilities = (await client.initialize_async(params)).capabilities
     client.initialized(types.InitializedParams())
@@ -310,6 +348,130 @@ def test_a_text_without_a_file_is_judged(tmp_path):
 
     told = session(tmp_path, work)
     assert (told.uri, codes(told)) == ("untitled:Untitled-1", ["RLU404"])
+
+
+IMPORTS = "from torch import nn\nfrom torch.nn import functional as F\n%matplotlib inline\n"
+CLASS = NET.split("\n\n\n")[1]
+USE = "F.cross_entropy(Net()(images), labels)\n"
+CELLS = ("# A network\n", IMPORTS, CLASS, USE)
+
+
+def test_the_cells_of_a_notebook_are_one_module(tmp_path):
+    async def work(editor):
+        editor.open_notebook("n.ipynb", *CELLS)
+        return await editor.told_of(4), [editor.cell("n.ipynb", n) for n in range(4)]
+
+    told, uris = session(tmp_path, work)
+    assert sorted(told) == sorted(uris)
+    assert [told[uri] for uri in uris] == [[], [], [("RLU404", 4), ("RLU102", 7)], []]
+
+
+def test_related_places_lead_to_other_cells(tmp_path):
+    async def work(editor):
+        editor.open_notebook("n.ipynb", *CELLS)
+        told = [await editor.told() for _ in range(4)]
+        return told, editor.cell("n.ipynb", 3)
+
+    told, loss = session(tmp_path, work)
+    related = [
+        r.location.uri
+        for t in told
+        for d in t.diagnostics
+        if d.code == "RLU102"
+        for r in d.related_information
+    ]
+    assert loss in related
+
+
+def test_changes_of_cells_and_of_their_order_are_followed(tmp_path):
+    async def work(editor):
+        name, uri = "n.ipynb", partial(editor.cell, "n.ipynb")
+        editor.open_notebook(name, *CELLS)
+        told = [await editor.told_of(4)]
+        whole = types.TextDocumentContentChangeWholeDocument(CLASS.replace("True", "0.1"))
+        document = types.VersionedTextDocumentIdentifier(2, uri(2))
+        content = types.NotebookDocumentCellContentChanges(document, [whole])
+        editor.change_notebook(name, 2, types.NotebookDocumentCellChanges(text_content=[content]))
+        told.append(await editor.told_of(4))
+        gone = types.NotebookDocumentCellChangeStructure(
+            types.NotebookCellArrayChange(3, 1, []), did_close=[types.TextDocumentIdentifier(uri(3))]
+        )
+        editor.change_notebook(name, 3, types.NotebookDocumentCellChanges(structure=gone))
+        told.append(await editor.told_of(4))
+        return [(t[uri(2)], t[uri(3)]) for t in told]
+
+    assert session(tmp_path, work) == [
+        ([("RLU404", 4), ("RLU102", 7)], []),
+        ([("RLU102", 7)], []),
+        ([], []),
+    ]
+
+
+def test_closing_a_notebook_clears_its_cells(tmp_path):
+    async def work(editor):
+        editor.open_notebook("n.ipynb", *CELLS)
+        await editor.told_of(4)
+        notebook = types.NotebookDocumentIdentifier(editor.uri("n.ipynb"))
+        cells = [types.TextDocumentIdentifier(editor.cell("n.ipynb", n)) for n in range(4)]
+        params = types.DidCloseNotebookDocumentParams(notebook, cells)
+        editor.client.notebook_document_did_close(params)
+        return await editor.told_of(4)
+
+    assert set(map(tuple, session(tmp_path, work).values())) == {()}
+
+
+def test_actions_and_pages_in_cells(tmp_path):
+    async def work(editor):
+        name = "n.ipynb"
+        editor.open_notebook(name, *CELLS)
+        await editor.told_of(4)
+        editor.uri = lambda _: editor.cell(name, 2)
+        quick = await editor.actions(name, 4, 25)
+        whole = await editor.actions(name, 0, 0, only=[types.CodeActionKind.SourceFixAll])
+        page = await editor.hover(name, 4, 25)
+        editor.uri = lambda _: editor.cell(name, 3)
+        return quick, whole, page, await editor.actions(name, 0, 0), editor.cell(name, 2)
+
+    (fix, suppress), (whole,), page, elsewhere, uri = session(tmp_path, work)
+    fixed = CLASS.replace("(True)", "(inplace=True)")
+    assert edited(CLASS, fix.edit.changes[uri]) == fixed
+    assert whole.edit.changes == {uri: whole.edit.changes[uri]}  # the cell with IPython's line stays
+    assert edited(CLASS, whole.edit.changes[uri]) == fixed
+    assert "ignore[RLU404]" in edited(CLASS, suppress.edit.changes[uri])
+    assert page.contents.value.startswith("**[bool-slope (RLU404)]")
+    assert elsewhere == []
+
+
+def test_a_client_that_asks_is_answered_and_not_told(tmp_path):
+    async def work(editor):
+        editor.open("network.py", NET)
+        first = await editor.pull("network.py")
+        editor.change("network.py", NET.replace("True", "0.1"), 2)
+        second = await editor.pull("network.py")
+        nothing = await editor.pull("unknown.py")
+        editor.open_notebook("n.ipynb", *CELLS)
+        return first, second, nothing, await editor.told_of(4), editor.capabilities
+
+    first, second, nothing, cells, capabilities = session(tmp_path, work, pulls=True)
+    assert [(d.code, d.range.start.line) for d in first] == [("RLU404", 8)]
+    assert (second, nothing) == ([], [])
+    assert all("n.ipynb" in uri for uri in cells)
+    assert capabilities.diagnostic_provider.inter_file_dependencies
+    assert capabilities.notebook_document_sync.notebook_selector
+
+
+def test_saving_makes_a_client_that_asks_ask_again(tmp_path):
+    async def work(editor):
+        asked = asyncio.Event()
+        editor.client.feature(types.WORKSPACE_DIAGNOSTIC_REFRESH)(lambda _: asked.set())
+        editor.open("network.py", NET)
+        await editor.pull("network.py")
+        (tmp_path / "relucheck.toml").write_text('ignore = ["RLU404"]\n')
+        editor.client.text_document_did_save(types.DidSaveTextDocumentParams(editor.document("network.py")))
+        await asyncio.wait_for(asked.wait(), 30)
+        return await editor.pull("network.py")
+
+    assert session(tmp_path, work, pulls=True) == []
 
 
 def test_the_server_imports_no_torch(tmp_path):
