@@ -6,6 +6,7 @@ import copy
 import json
 import math
 import random
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -31,6 +32,7 @@ from relucheck.experiments.running import Progress  # noqa: E402
 from relucheck.experiments.trial import trial_of  # noqa: E402
 from relucheck.problems import UsageProblem  # noqa: E402
 
+DOCUMENT = Path(__file__).parent.parent / "docs" / "compare.md"
 STEPS = 5
 SGD = partial(torch.optim.SGD, lr=0.1)
 ADAM = partial(torch.optim.Adam, lr=0.01)
@@ -492,6 +494,19 @@ def test_a_schedule_is_left_out_and_said() -> None:
     result = compare(make, steps=3, seeds=2, changes=["lr/10"])
     assert "The learning-rate schedule is left out: the rate stays at 0.1." in result.table()
     assert result.baseline.losses == tuple(plain_loss(simple, seed, 3) for seed in (0, 1))
+
+
+@pytest.mark.skipif(not DOCUMENT.is_file(), reason="needs the repository")
+def test_the_documents_experiment_and_table_of_changes() -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(compile(block, "train.py", "exec"), names)
+    result = compare(names["make_experiment"], steps=2, seeds=2, changes=["relu", "gelu"])
+    assert result.arm("gelu").reason == "no hidden activation is ReLU"
+    assert len(result.arm("relu").trials) == 2
+    rows = re.findall(r"^\| (`.*?`) \|", text.partition("## The changes")[2], re.MULTILINE)
+    assert re.findall(r"`([^`]+)`", " ".join(rows)) == list(CHANGES)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def comparison_table(comparison: Comparison) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Style:
-    """How losses are written: with as many decimals as leave the smallest of them three digits."""
+    """How losses are written: with three decimals, or as many as leave the smallest of them three digits."""
 
     decimals: int
 
@@ -34,7 +34,7 @@ class _Style:
         arms = (comparison.untrained, comparison.baseline, *comparison.arms)
         sizes = [abs(arm.loss) for arm in arms if arm.trials and not arm.diverged and arm.loss]
         smallest = min(sizes, default=1.0)
-        return cls(min(6, max(0, 2 - math.floor(math.log10(smallest)))))
+        return cls(min(6, max(3, 2 - math.floor(math.log10(smallest)))))
 
     def number(self, value: float) -> str:
         return f"{value:.{self.decimals}f}" if abs(value) < 1e6 else f"{value:.2e}"
