@@ -290,6 +290,50 @@ def test_a_list_of_more_than_modules_is_not_registered(element):
     assert [(finding.code, finding.fix) for finding in found] == [("RLU507", None)]
 
 
+SHARED = """\
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.query, self.out = nn.Linear(8, 8), nn.Linear(8, {width})
+        self.softmax = nn.Softmax(dim=-1)
+
+    def forward(self, x):
+        {use}
+        return self.softmax(self.out(x))
+
+
+net = Net()
+loss = nn.{loss}()(net(torch.randn(4, 8)), torch.zeros(4{more}))
+"""
+
+
+@pytest.mark.parametrize("use", ["pass", "x = x * self.softmax(self.query(x))"])
+@pytest.mark.parametrize(
+    ("code", "new", "facts"),
+    [
+        ("RLU105", "nn.LogSoftmax(dim=-1)", {"width": 3, "loss": "NLLLoss", "more": ", dtype=int"}),
+        ("RLU107", "nn.Sigmoid()", {"width": 1, "loss": "BCELoss", "more": ", 1"}),
+    ],
+)
+def test_a_layer_with_another_use_is_not_swapped(use, code, new, facts):
+    text = SHARED.format(use=use, **facts)
+    after, result = fixed(text)
+    assert (new in after) is (use == "pass"), result.rejected
+    assert (code in [finding.code for finding in result.lint.findings]) is (use != "pass")
+    torch = pytest.importorskip("torch")
+    assert torch.isfinite(exec_(after)["loss"])
+
+
+def exec_(text):
+    names = {}
+    exec(text, names)
+    return names
+
+
 # ------------------------------------------------------------------- all examples
 
 

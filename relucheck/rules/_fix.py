@@ -33,6 +33,13 @@ def exchange(net: Net, first: Node, second: Node, message: str) -> Fix | None:
     return Fix(message, Safety.UNSAFE, (Exchange(one, other),))
 
 
+def written_as(net: Net, node: Node) -> tuple[Node, ...]:
+    """The nodes that a change of a node's text changes: all uses of its layer, or of its call."""
+    if node.layer is None:
+        return tuple(other for other in net.nodes if other.layer is None and other.span == node.span)
+    return tuple(other for other in net.nodes if other.layer == node.layer)
+
+
 def is_shared(net: Net, node: Node) -> bool:
     """Whether one place in the text makes several steps of one network, as a loop does."""
     layer = net.layer_of(node)

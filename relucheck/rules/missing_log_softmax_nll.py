@@ -66,7 +66,18 @@ from collections.abc import Iterator
 from relucheck.finding import Finding, Fix, Rule, Safety, Severity, Swap, here
 from relucheck.net import Layer, Net, Node
 from relucheck.ops import Kind
-from relucheck.rules._walk import all_are, call_text, expectation, losses, origins, place, subjects
+from relucheck.rules._fix import written_as
+from relucheck.rules._walk import (
+    all_are,
+    call_text,
+    expectation,
+    is_transparent,
+    losses,
+    next_steps,
+    origins,
+    place,
+    subjects,
+)
 from relucheck.span import Span
 
 RULE = Rule("RLU105", "missing-log-softmax-nll", Severity.ERROR, Net)
@@ -115,14 +126,21 @@ def _fix(net: Net, loss: Node, sources: tuple[Node, ...]) -> Fix | None:
     if len(sources) == 1 and sources[0].op == "softmax":
         layer = net.layer_of(sources[0])
         stands = sources[0].span if layer is None else layer.made
+        if not all(_is_lost(net, other) for other in written_as(net, sources[0])):
+            return None
         return _swap(stands, layer, ("softmax", "log_softmax"), ("Softmax", "LogSoftmax"))
     layer = net.layer_of(loss)
-    users = [loss] if layer is None else [node for node in net.nodes if node.layer == loss.layer]
+    users = written_as(net, loss)
     raw = [all_are(origins(net, net.inputs(n)[0]), lambda o: o.kind is Kind.AFFINE) for n in users]
     stands = loss.span if layer is None else layer.made
     if not all(raw):
         return None
     return _swap(stands, layer, ("nll_loss", "cross_entropy"), ("NLLLoss", "CrossEntropyLoss"))
+
+
+def _is_lost(net: Net, node: Node) -> bool:
+    """Whether such a loss receives a value, which is no attention then."""
+    return any(reader.op == "nll_loss" for reader in next_steps(net, node, is_transparent))
 
 
 def _swap(

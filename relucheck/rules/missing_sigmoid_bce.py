@@ -59,6 +59,7 @@ from collections.abc import Iterator
 from relucheck.finding import Finding, Fix, Rule, Safety, Severity, Swap, here
 from relucheck.net import Net, Node
 from relucheck.ops import Kind
+from relucheck.rules._fix import written_as
 from relucheck.rules._walk import all_are, call_text, expectation, losses, origins, place, subjects
 
 RULE = Rule("RLU104", "missing-sigmoid-bce", Severity.ERROR, Net, yields_to=("RLU205",))
@@ -104,7 +105,7 @@ def _finding(net: Net, loss: Node, sources: tuple[Node, ...]) -> Finding:
 def _fix(net: Net, loss: Node) -> Fix | None:
     """The loss that holds the sigmoid, where every use of this one receives raw scores."""
     layer = net.layer_of(loss)
-    users = [loss] if layer is None else [node for node in net.nodes if node.layer == loss.layer]
+    users = written_as(net, loss)
     raw = [all_are(origins(net, net.inputs(n)[0]), lambda o: o.kind is Kind.AFFINE) for n in users]
     stands = loss.span if layer is None else layer.made
     if stands is None or not all(raw):

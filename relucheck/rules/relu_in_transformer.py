@@ -46,6 +46,7 @@ from collections.abc import Iterator
 from relucheck.finding import Finding, Fix, Recall, Rule, Safety, SetArg, Severity, Swap, here
 from relucheck.net import Layer, Net, Node
 from relucheck.ops import Kind
+from relucheck.rules._fix import written_as
 
 RULE = Rule("RLU504", "relu-in-transformer", Severity.ADVICE, Net)
 
@@ -80,12 +81,11 @@ def _feed_forwards(net: Net) -> Iterator[Finding]:
 def _swapped(net: Net, node: Node) -> Fix | None:
     """GELU for the ReLU: as a function, or where a layer that serves feed-forward parts alone is made."""
     layer = net.layer_of(node)
-    if node.op != "relu":
+    if node.op != "relu" or not all(_is_feed_forward(net, other) for other in written_as(net, node)):
         return None
     if layer is None and node.span is not None:
         return Fix("Use GELU", Safety.UNSAFE, (Recall(node.span, "F.gelu"),))
-    users = [other for other in net.nodes if layer is not None and other.layer == layer.id]
-    if layer is None or layer.made is None or not all(_is_feed_forward(net, other) for other in users):
+    if layer is None or layer.made is None:
         return None
     return Fix("Use GELU", Safety.UNSAFE, (Swap(layer.made, "ReLU", "GELU"),))
 

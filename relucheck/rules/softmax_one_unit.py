@@ -75,6 +75,7 @@ from collections.abc import Iterator
 from relucheck.finding import Finding, Fix, Recall, Rule, Safety, Severity, here
 from relucheck.net import Net, Node
 from relucheck.ops import Kind
+from relucheck.rules._fix import written_as
 from relucheck.rules._walk import (
     call_text,
     evidence,
@@ -111,7 +112,8 @@ def _fix(net: Net, node: Node) -> Fix | None:
     layer = net.layer_of(node)
     stands = node.span if layer is None else layer.made
     before_classes = any(reader.op in CLASS_LOSSES for reader in next_steps(net, node, is_transparent))
-    if node.op != "softmax" or stands is None or before_classes:
+    always = all(_is_over_one(net, other) for other in written_as(net, node))
+    if node.op != "softmax" or stands is None or before_classes or not always:
         return None
     if layer is None:
         edit = Recall(stands, "F.sigmoid")

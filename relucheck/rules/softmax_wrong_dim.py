@@ -84,6 +84,7 @@ from dataclasses import replace
 
 from relucheck.finding import Finding, Fix, Rule, Safety, SetArg, Severity
 from relucheck.net import UNKNOWN, Net, Node
+from relucheck.rules._fix import written_as
 from relucheck.rules._walk import call_text, evidence, place, subjects
 
 RULE = Rule("RLU108", "softmax-wrong-dim", Severity.WARNING, Net)
@@ -110,8 +111,7 @@ def _fix(net: Net, node: Node) -> Fix | None:
     """The axis that PyTorch's old rule picks, where the number of axes is known wherever the layer is used."""
     layer = net.layer_of(node)
     stands = node.span if layer is None else layer.made
-    users = [node] if layer is None else [other for other in net.nodes if other.layer == node.layer]
-    axes = {_implicit(other) for other in users}
+    axes = {_implicit(other) for other in written_as(net, node)}
     if stands is None or len(axes) > 1 or None in axes:
         return None
     return Fix("Name the axis", Safety.SAFE, (SetArg(stands, "dim", str(*axes)),))
@@ -121,8 +121,7 @@ def _over_classes(net: Net, node: Node) -> Fix | None:
     """The axis of the features of the layer in front, the same wherever the softmax is applied."""
     layer = net.layer_of(node)
     stands = node.span if layer is None else layer.made
-    users = [node] if layer is None else [other for other in net.nodes if other.layer == node.layer]
-    axes = {_features(net, other) for other in users}
+    axes = {_features(net, other) for other in written_as(net, node)}
     if stands is None or len(axes) > 1 or None in axes:
         return None
     position = None if layer is None else layer.explicit.get("dim")
