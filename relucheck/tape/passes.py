@@ -19,8 +19,10 @@ from relucheck.tape.graph import net_of
 from relucheck.tape.modes import recording
 from relucheck.tape.names import owner_of
 from relucheck.tape.recorder import Recorder
-from relucheck.tape.session import KeptOutput, Session
+from relucheck.tape.session import Session
+from relucheck.tape.tally import KeptOutput
 from relucheck.tape.units import Sites, between_samples
+from relucheck.tape.wrappers import is_dtensor
 
 _HANDLERS = ("__torch_function__", "__torch_dispatch__", "_run", "loss_of")
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
@@ -147,7 +149,7 @@ def _keep_gradients(session: Session, gradients: Mapping[str, Tensor | None]) ->
 def keep_outputs(session: Session, recorder: Recorder, output: Any) -> None:
     """Which units of each output have been exactly zero so far."""
     for name, tensor in named_tensors_in(output):
-        if not tensor.is_floating_point() or tensor.ndim == 0:
+        if not tensor.is_floating_point() or tensor.ndim == 0 or is_dtensor(tensor):
             continue
         value = recorder.values.get(tensor)
         held = session.outputs.get(name)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import CodeType
 from typing import Any
 
@@ -24,6 +24,8 @@ from relucheck.net import Crash
 from relucheck.tape.batches import Batch, tensors_in
 from relucheck.tape.beneath import Beneath, Careful, possible
 from relucheck.tape.inspected import Inspected, begun
+from relucheck.tape.meeting import Meeting
+from relucheck.tape.shares import Seen, seen_over
 from relucheck.tape.subject import Subject
 from relucheck.tape.updates import Before
 
@@ -37,7 +39,9 @@ class Watcher:
 
     ``every``: one step in that many is inspected (now and then one later, so that no alternation of
     losses hides one); ``first``: so many at the start all are. ``only``: the one network to look at.
-    ``stop`` is the frame at which the user's call stack ends, ``window`` the samples by which units are judged.
+    ``meeting`` is where the other processes of a distributed training are met, joined in the first
+    inspected step; ``place`` is where in the code the watch begins. ``stop`` is the frame at which the
+    user's call stack ends, ``window`` the samples by which units are judged.
     """
 
     every: int
@@ -46,6 +50,7 @@ class Watcher:
     stop: CodeType
     window: float = DETERMINED_FROM
     told: Callable[[Watcher], None] | None = None
+    place: str = ""
     step: int = 0
     due: int = 0
     inspections: int = 0
@@ -59,6 +64,7 @@ class Watcher:
     recent: tuple[Inspected, ...] = ()
     before: list[Before] = field(default_factory=list)
     listener: Careful = field(default_factory=Careful)
+    meeting: Meeting | None = None
     recording: Beneath = field(init=False)
 
     def __post_init__(self) -> None:
@@ -104,11 +110,17 @@ class Watcher:
         held = self.live.get(id(module))
         if held is None or held.training != module.training:
             self._forget(held)
-            held = self.live[id(module)] = begun(subject, self.step, self.stop)
+            held = self.live[id(module)] = begun(subject, self.step, self.stop, self._present())
         held.feed(batch)
         self.listener.recorder = held.recorder
         if not self.recording.running:
             self.recording.start()
+
+    def _present(self) -> int:
+        """The processes whose samples count together with those of this one, itself included."""
+        if self.meeting is None:
+            self.meeting = Meeting.joined(self.place)
+        return 1 if self.meeting is None else self.meeting.present
 
     def _returned(self, module: nn.Module, output: Any) -> None:
         held = self.live.get(id(module))
@@ -208,6 +220,30 @@ class Watcher:
         for subject in self.subjects.values():
             self._guarded(subject.close)
         self.finished = True
+
+    def ended(self, *, failed: bool) -> None:
+        """Tells the other processes of a distributed training, without waiting for them."""
+        if self.meeting is not None and failed:
+            self.meeting.leave()
+        elif self.meeting is not None:
+            self.meeting.give(self._own())
+
+    def seen(self, *, failed: bool, patience: float) -> Seen:
+        """What was seen, by all processes of a distributed training together unless this one has failed."""
+        own, meeting = self._own(), self.meeting
+        if meeting is None or failed:
+            return own
+        done = guarded(lambda: seen_over(meeting.all(own, patience)), "", "the ranks could not be merged")
+        return replace(own, crashes=(*own.crashes, done)) if isinstance(done, Crash) else done
+
+    def _own(self) -> Seen:
+        shares = tuple(s for subject in self.subjects.values() if (s := subject.share) is not None)
+        crashes = () if self.crash is None else (self.crash,)
+        if self.meeting is None:
+            return Seen(shares, self.step, self.inspections, crashes)
+        rank, world = self.meeting.rank, self.meeting.world
+        alone = tuple(replace(share, ranks=(rank,)) for share in shares)
+        return Seen(alone, self.step, self.inspections, crashes, (rank,), world)
 
     def _guarded(self, work: Callable[[], object]) -> None:
         if self.crash is None:
