@@ -16,7 +16,7 @@ from relucheck.engine import load_rules
 from tests import readme
 
 DOCS = readme.ROOT / "docs"
-EXECUTED = ("tutorial.md", "suppressing.md", "api.md")
+EXECUTED = ("tutorial.md", "suppressing.md", "api.md", "distributed.md")
 REFRESH = "the page is out of date: python -m tests.test_docs writes what is printed now"
 
 if not (readme.ROOT / "mkdocs.yml").is_file():

@@ -71,7 +71,8 @@ class Meeting:
     @property
     def present(self) -> int:
         """The number of processes that are known to watch: all of them have joined, or this one."""
-        self.full = self.full or self._is_set(self._key("here", rank) for rank in range(self.world))
+        with suppress(distributed.DistError):
+            self.full = self.full or self._is_set(self._key("here", rank) for rank in range(self.world))
         return self.world if self.full else 1
 
     def leave(self) -> None:
@@ -89,17 +90,18 @@ class Meeting:
 
         Every process may ask, or only one. ``own`` is what this one has.
         """
-        end, found = time.monotonic() + patience, {self.rank: own}
+        found, now = {self.rank: own}, time.monotonic()
+        limits = now + min(GRACE, patience), now + patience
         with suppress(distributed.DistError):  # the process that keeps the store may have ended
             for rank in range(self.world):
-                one = None if rank == self.rank else self._awaited(rank, max(0.0, end - time.monotonic()))
+                one = None if rank == self.rank else self._awaited(rank, *limits)
                 if one is not None:
                     found[rank] = one
             self.store.set(self._key("over", 0), "1")
         return dict(sorted(found.items()))
 
-    def _awaited(self, rank: int, patience: float) -> Any:
-        """What a process has given; None where it has failed or does not come."""
+    def _awaited(self, rank: int, joined_by: float, given_by: float) -> Any:
+        """What a process has given; None where it has failed or does not come in time."""
         key = self._key("own", rank)
 
         def here() -> bool:
@@ -108,18 +110,9 @@ class Meeting:
         def said() -> bool:
             return self._is_set([key]) or self._is_set([self._key("gone", rank)])
 
-        if not self._wait(lambda: here() or said(), min(GRACE, patience)) or not self._wait(said, patience):
+        if not _wait(lambda: here() or said(), joined_by) or not _wait(said, given_by):
             return None
         return self._get(key) if self._is_set([key]) else None
-
-    def _wait(self, met: Callable[[], bool], limit: float) -> bool:
-        end, pause = time.monotonic() + limit, _SOONEST
-        while not met():
-            if time.monotonic() >= end:
-                return False
-            time.sleep(pause)
-            pause = min(2 * pause, _LATEST)
-        return True
 
     def _key(self, word: str, rank: int) -> str:
         return f"{self.name}/{word}/{rank}"
@@ -138,6 +131,17 @@ class Meeting:
     def _get(self, key: str) -> Any:
         count = int(self.store.get(key))
         return pickle.loads(zlib.decompress(b"".join(self.store.get(f"{key}/{i}") for i in range(count))))
+
+
+def _wait(met: Callable[[], bool], end: float) -> bool:
+    """Whether something is so, at a time of the monotonic clock at the latest."""
+    pause = _SOONEST
+    while not met():
+        if time.monotonic() >= end:
+            return False
+        time.sleep(pause)
+        pause = min(2 * pause, _LATEST)
+    return True
 
 
 def _next(store: Any, place: str, rank: int) -> str:

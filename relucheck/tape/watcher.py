@@ -223,10 +223,16 @@ class Watcher:
 
     def ended(self, *, failed: bool) -> None:
         """Tells the other processes of a distributed training, without waiting for them."""
-        if self.meeting is not None and failed:
-            self.meeting.leave()
-        elif self.meeting is not None:
-            self.meeting.give(self._own())
+        meeting = self.meeting
+        if meeting is None:
+            return
+        if failed:
+            meeting.leave()
+            return
+        done = guarded(lambda: meeting.give(self._own()), "", "the figures could not be sent")
+        if isinstance(done, Crash):
+            self.listener.crash = self.crash or done
+            meeting.leave()
 
     def seen(self, *, failed: bool, patience: float) -> Seen:
         """What was seen, by all processes of a distributed training together unless this one has failed."""

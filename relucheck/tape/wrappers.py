@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import torch
 from torch import Tensor, nn
 
 _INSIDE = {
@@ -76,7 +77,9 @@ def is_whole(tensor: Tensor) -> bool:
 
     Reading such a tensor ends the process.
     """
-    return tensor.numel() == 0 or tensor.untyped_storage().nbytes() > 0
+    if tensor.layout is not torch.strided or tensor.numel() == 0:
+        return True
+    return tensor.untyped_storage().nbytes() > 0
 
 
 def attributes_of(module: nn.Module) -> Iterator[tuple[str, object]]:

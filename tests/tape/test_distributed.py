@@ -20,6 +20,7 @@ from torch import distributed, nn
 import relucheck
 from relucheck.cli_run import Line, run
 from relucheck.measurements import NonFinite, Phase
+from relucheck.net import Crash
 from relucheck.tape import meeting
 from relucheck.tape.meeting import Meeting
 from relucheck.tape.merging import merged
@@ -222,6 +223,39 @@ def test_a_process_that_ends_late_is_waited_for_and_one_that_never_does_is_left_
     late.start()
     assert first.all("own", 1.0) == {0: "own", 1: "late"}
     late.join()
+
+
+def test_many_that_do_not_watch_are_waited_for_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    clock = SimpleNamespace(monotonic=lambda: now[0], sleep=lambda pause: now.__setitem__(0, now[0] + pause))
+    monkeypatch.setattr(meeting, "time", clock)
+    only = Meeting(distributed.HashStore(), 0, 64, "relucheck/test/1")
+    assert only.all("own", meeting.PATIENCE) == {0: "own"}
+    assert meeting.GRACE <= now[0] < meeting.GRACE + 1
+
+
+def test_figures_that_cannot_be_sent_cost_the_report_not_the_training(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first, second = meetings(2)
+    with relucheck.watch(every=1) as watch:
+        ranks.network()(torch.randn(10, 8)).sum().backward()
+        assert watch._watcher is not None
+        watch._watcher.meeting = second
+        monkeypatch.setattr(meeting.pickle, "dumps", lambda value: {}[value])
+    assert [crash.message for crash in watch._watcher._own().crashes] != []
+    assert first.all("own", 5.0) == {0: "own"}
+
+
+def test_a_fault_of_one_rank_is_told_by_the_others() -> None:
+    first, second = meetings(2)
+    with relucheck.watch(every=1) as watch:
+        ranks.network()(torch.randn(10, 8)).sum().backward()
+        assert watch._watcher is not None
+        watch._watcher.meeting = second
+        watch._watcher.listener.crash = Crash("", "a training step could not be recorded", "")
+    seen = first.all(Seen((), 0, 0, ()), 5.0)
+    assert [crash.message for crash in seen[1].crashes] == ["a training step could not be recorded"]
 
 
 def test_the_same_processes_are_found_by_all() -> None:
