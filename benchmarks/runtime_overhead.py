@@ -155,7 +155,7 @@ def plain(case: Case) -> Callable[[], None]:
 
 def probed(case: Case) -> Callable[[], None]:
     """The same as a probe does it."""
-    session = Session(case.model, Names.of(case.model), functional.cross_entropy, 0)
+    session = Session.of(case.model, Names.of(case.model), functional.cross_entropy, has_loss=True)
     batch = Batch((case.x,), {}, case.y)
     run_pass(session, batch)
     return lambda: run_pass(session, batch)

@@ -86,7 +86,8 @@ def run(module: str | None, script: tuple[str, ...], **given: Any) -> int:
     """Run a training script and watch its networks: silent units and gradients over the steps.
 
     One step is one backward pass. The status is the script's own where that is not 0; else 1 where
-    there are findings.
+    there are findings. In a distributed training (torchrun ... -m relucheck run train.py) rank 0
+    reports on all ranks, and its status alone tells of findings.
     """
     target = _target(module, script)
     page_ready("--html", given["html"])
@@ -96,8 +97,10 @@ def run(module: str | None, script: tuple[str, ...], **given: Any) -> int:
         importlib.import_module("torch")
     except ModuleNotFoundError:
         raise UsageProblem('relucheck run needs PyTorch: pip install "relucheck[torch]"') from None
-    live = sys.stderr.isatty() if given["live"] is None else given["live"]
+    live = _reports() and (sys.stderr.isatty() if given["live"] is None else given["live"])
     ending, report = _watched(target, given, Line() if live else None)
+    if report.rank or not _reports():
+        return ending.status
     click.echo(f"\nrelucheck: {report.table()}", err=True)
     if html:
         write_page(report, html)
@@ -106,6 +109,11 @@ def run(module: str | None, script: tuple[str, ...], **given: Any) -> int:
     if ending.said:
         click.echo(f"\n{target.name} {ending.said}; the report covers the steps before", err=True)
     return _status(ending, report, given["fail_on"])
+
+
+def _reports() -> bool:
+    """Whether this is the process of a distributed training that reports, as far as its launcher says."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _target(module: str | None, script: tuple[str, ...]) -> Target:
@@ -133,6 +141,7 @@ def _watched(target: Target, given: dict[str, Any], line: Line | None) -> tuple[
     with as_program(target):
         with watching:
             ending = ending_of(target)
+            watching.failed = ending.status != OK
         if line is not None:
             line.clear()
         return ending, watching.report
@@ -225,7 +234,7 @@ class Line:
     def told(self, watcher: Watcher) -> None:
         """Shows the state after a step, at most twice a second."""
         now = self.clock()
-        if now - self.shown >= _PERIOD:
+        if now - self.shown >= _PERIOD and (watcher.meeting is None or watcher.meeting.rank == 0):
             self.shown = now
             sys.stderr.write(f"\r{state_of(watcher)}\x1b[K\r")
             sys.stderr.flush()
@@ -239,6 +248,6 @@ class Line:
 def state_of(watcher: Watcher) -> str:
     """Steps so far, and the layer with the largest share of silent units."""
     said = f"relucheck: step {watcher.step}, {watcher.inspections} inspected"
-    latest = [s.moments[-1].silent for s in watcher.subjects.values() if s.moments]
+    latest = [moment.silent for s in watcher.subjects.values() if (moment := s.latest) is not None]
     worst = max(((share, name) for silent in latest for name, share in silent.items()), default=None)
     return said if worst is None else f"{said}, silent units at most {worst[0]:.0%} ('{worst[1]}')"

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from relucheck.measurements import Measurements
 from relucheck.net import Net
+
+T = TypeVar("T")
 
 MOST = 128
 """Windows kept of one training; beyond it every other one is left out, the ends never."""
@@ -47,7 +50,10 @@ class Inspection:
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """One network of a training: its windows over time, and the figures of the first and the last."""
+    """One network of a training: its windows over time, and the figures of the first and the last.
+
+    ``ranks`` are the processes of a distributed training whose copies of it are counted together.
+    """
 
     name: str
     steps: int
@@ -55,22 +61,11 @@ class Watched:
     first: Measurements
     last: Measurements
     net: Net
+    ranks: tuple[int, ...] = ()
 
 
-def moment_of(m: Measurements, first: int, last: int) -> Moment:
-    """The few numbers that stay of a window."""
-    return Moment(
-        first,
-        last,
-        m.samples,
-        {a.name: a.dead_share for a in m.activations if a.one_sided},
-        {g.name: g.norm for g in m.gradients if g.norm is not None},
-        {g.name: g.update for g in m.gradients if g.update is not None},
-    )
-
-
-def thinned(moments: Sequence[Moment]) -> list[Moment]:
-    """The moments, every other one of them where they are too many."""
+def thinned(moments: Sequence[T]) -> list[T]:
+    """The windows, every other one of them where they are too many."""
     if len(moments) <= MOST:
         return list(moments)
     return [*moments[:-1:2], moments[-1]]

@@ -13,11 +13,12 @@ print(watch.report.table())
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import CodeType, TracebackType
+from types import CodeType, FrameType, TracebackType
 from typing import Any
 
 from torch import nn
@@ -28,8 +29,9 @@ from relucheck.finding import Finding, RuleModule, Severity
 from relucheck.live import judge
 from relucheck.measurements import DETERMINED_FROM, Activation, Gradient
 from relucheck.net import Crash
+from relucheck.tape.meeting import PATIENCE
 from relucheck.tape.probe import Measured
-from relucheck.tape.subject import Subject
+from relucheck.tape.shares import Seen, Share
 from relucheck.tape.watcher import Watcher, watching
 from relucheck.timeline import Inspection, Watched
 
@@ -49,7 +51,9 @@ AT_THE_START = frozenset({"RLU611", "RLU616"})
 class TrainingReport:
     """What a watched training showed, network by network.
 
-    ``steps`` counts all backward passes, ``inspected`` those that were looked at.
+    ``steps`` counts all backward passes, ``inspected`` those that were looked at. ``ranks`` are the
+    processes of a distributed training whose figures are in it, of ``world`` in all; it is the same
+    on all of them. ``rank`` is the process that holds this one.
     """
 
     findings: tuple[Finding, ...]
@@ -57,6 +61,9 @@ class TrainingReport:
     steps: int
     inspected: int
     crashes: tuple[Crash, ...] = ()
+    ranks: tuple[int, ...] = ()
+    world: int = 1
+    rank: int = 0
 
     @property
     def activations(self) -> tuple[Activation, ...]:
@@ -72,7 +79,9 @@ class TrainingReport:
         """The figures over time and the findings as text for a terminal."""
         from relucheck.report._training import training_table
 
-        return training_table(self.networks, self.findings, self.steps, self.inspected)
+        return training_table(
+            self.networks, self.findings, self.steps, self.inspected, ranks=self.ranks, world=self.world
+        )
 
     def to_json(self) -> str:
         """The figures over time and the findings as one JSON object."""
@@ -119,6 +128,12 @@ class watch:  # noqa: N801 (it reads as a verb, like open)
     with the ``Inspection`` of each inspected step, after its optimiser's step, and what it raises is
     raised there. Steps that are not inspected cost nothing measurable, and whatever happens inside,
     nothing of the watching is left behind.
+
+    In a distributed training (``torch.distributed``) every process watches its own batches, and leaves
+    what it has counted in the store of the process group when its block ends; no collective is
+    run. ``report``, on any of them, is that of all samples. It waits for processes that have begun
+    and not ended, for ``patience`` seconds at most, and not for one whose block ended in an
+    exception. Norms of gradients are those of each process's own batches, before DDP averages them.
     """
 
     model: Any = None
@@ -130,6 +145,8 @@ class watch:  # noqa: N801 (it reads as a verb, like open)
     told: Callable[[Watcher], None] | None = None
     on_step: Callable[[Inspection], object] | None = None
     alive: Callable[[], bool] | None = None
+    patience: float = PATIENCE
+    failed: bool = field(default=False, init=False)
     _watcher: Watcher | None = field(default=None, repr=False)
     _stack: ExitStack = field(default_factory=ExitStack, repr=False)
     _report: TrainingReport | None = field(default=None, repr=False)
@@ -149,18 +166,30 @@ class watch:  # noqa: N801 (it reads as a verb, like open)
             raise RuntimeError("a watch is entered once; make another one")
         stop = self.stop or _outermost()
         self._watcher = Watcher(
-            self.every, self.first, self.model, stop, self.window, self.told, self.on_step, self.alive
+            self.every,
+            self.first,
+            self.model,
+            stop,
+            self.window,
+            self.told,
+            self.on_step,
+            self.alive,
+            place=_place(sys._getframe(1)),
         )
         self._stack.enter_context(watching(self._watcher))
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.failed = self.failed or error is not None
         self.end(tell=error is None)
 
     def end(self, *, tell: bool = True) -> None:
         """Ends the watching where no with-block does it; ``on_step`` hears of what that brings, unless told not to."""
         self._stack.close()
-        if tell and self._watcher is not None:
+        if self._watcher is None:
+            return
+        self._watcher.ended(failed=self.failed)
+        if tell:
             self._watcher.tell_rest()
 
     def settle(self) -> None:
@@ -180,11 +209,14 @@ class watch:  # noqa: N801 (it reads as a verb, like open)
 
     @property
     def report(self) -> TrainingReport:
-        """What was seen; only after the with-block."""
+        """What was seen; only after the with-block. In a distributed training, on all ranks."""
         if self._watcher is None or not self.finished:
             raise RuntimeError("the report of a watch is made when its with-block has ended")
         if self._report is None:
-            self._report = _report_of(self._watcher, self.configuration or Settings())
+            meeting = self._watcher.meeting
+            rank = 0 if meeting is None else meeting.rank
+            seen = self._watcher.seen(failed=self.failed, patience=self.patience)
+            self._report = _report_of(seen, rank, self.configuration or Settings())
         return self._report
 
     @property
@@ -193,36 +225,48 @@ class watch:  # noqa: N801 (it reads as a verb, like open)
         return self.report.findings
 
 
+def _place(frame: FrameType) -> str:
+    """A line of the user's code, the same in every process that runs it."""
+    return f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
+
+
 def _outermost() -> CodeType:
     """The code below which nothing called the user's: none, so that the whole stack is the user's."""
     return _outermost.__code__
 
 
-def _report_of(watcher: Watcher, configuration: Configuration) -> TrainingReport:
+def _report_of(seen: Seen, rank: int, configuration: Configuration) -> TrainingReport:
     rules = load_rules()
     findings: list[Finding] = []
-    crashes = [watcher.crash] if watcher.crash is not None else []
-    networks = []
-    for subject in watcher.subjects.values():
-        if subject.first is None or subject.last is None:
-            continue
-        networks.append(_watched(subject, subject.first, subject.last))
-        found, broken = _judged(subject.first, subject.last, rules, configuration)
+    crashes, networks = list(seen.crashes), []
+    for share in seen.shares:
+        first = Measured.of(share.first)
+        last = first if share.last is share.first else Measured.of(share.last)
+        networks.append(_watched(share, first, last))
+        found, broken = _judged(first, last, rules, configuration)
         findings += found
         crashes += broken
     return TrainingReport(
-        tuple(in_order(findings)), tuple(networks), watcher.step, watcher.inspections, tuple(crashes)
+        tuple(in_order(findings)),
+        tuple(networks),
+        seen.steps,
+        seen.inspected,
+        tuple(crashes),
+        seen.ranks,
+        seen.world,
+        rank,
     )
 
 
-def _watched(subject: Subject, first: Measured, last: Measured) -> Watched:
+def _watched(share: Share, first: Measured, last: Measured) -> Watched:
     return Watched(
-        subject.title,
-        subject.steps,
-        tuple(subject.moments),
+        share.title or share.first.name,
+        share.steps,
+        tuple(window.moment for window in share.windows),
         first.measurements,
         last.measurements,
         last.net,
+        share.ranks,
     )
 
 

@@ -20,6 +20,7 @@ EXECUTED = {
     "tutorial.md": ("torch",),
     "suppressing.md": ("torch",),
     "api.md": ("torch",),
+    "distributed.md": ("torch",),
     "pictures.md": ("torch", "matplotlib", "jinja2"),
     "integrations.md": ("torch", "lightning", "transformers", "accelerate", "tensorboard"),
 }

@@ -21,7 +21,7 @@ Calls = Callable[[], AbstractContextManager[object]]
 
 def net_read(model: nn.Module, batch: Batch, calls: Calls) -> Net:
     """The net of one forward pass; buffers change as in any pass, so hand in a copy."""
-    session = Session(model, Names.of(model), None, 0)
+    session = Session.of(model, Names.of(model), has_loss=False)
     session.sites.samples = batch.samples(0)
     recorder = Recorder(session.names, session.sites, session.watch, net_read.__code__, True)
     own = batch.copied()

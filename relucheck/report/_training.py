@@ -15,12 +15,18 @@ _COLUMNS = 5
 
 
 def training_table(
-    networks: Sequence[Watched], findings: Sequence[Finding], steps: int, inspected: int
+    networks: Sequence[Watched],
+    findings: Sequence[Finding],
+    steps: int,
+    inspected: int,
+    *,
+    ranks: Sequence[int] = (),
+    world: int = 1,
 ) -> str:
     """Per network and layer: silent share, gradient and update:weight ratio over the steps."""
     plural = "" if steps == 1 else "s"
-    parts = [f"{steps} step{plural} (backward passes), {inspected} inspected"]
-    parts += [_network(network) for network in networks] or [_nothing(steps)]
+    parts = [f"{steps} step{plural} (backward passes), {inspected} inspected{_processes(ranks, world)}"]
+    parts += [_network(network, ranks) for network in networks] or [_nothing(steps)]
     parts += [said(finding) for finding in findings]
     if networks and not findings:
         parts.append("\nNo mistakes found.")
@@ -40,13 +46,26 @@ def training_json(
     return json.dumps(content, indent=2)
 
 
+def _processes(ranks: Sequence[int], world: int) -> str:
+    """Which processes of a distributed training are in a report."""
+    if world == 1:
+        return ""
+    if len(ranks) == world:
+        return f" on each of {world} ranks"
+    return f" on {_named(ranks)} only, of {world} ranks"
+
+
+def _named(ranks: Sequence[int]) -> str:
+    return f"rank{'' if len(ranks) == 1 else 's'} {', '.join(map(str, ranks))}"
+
+
 def _nothing(steps: int) -> str:
     if not steps:
         return "no backward pass ran, so there was nothing to measure"
     return "no backward pass reached a network's parameters through its own call"
 
 
-def _network(network: Watched) -> str:
+def _network(network: Watched, ranks: Sequence[int]) -> str:
     moments = _chosen(network.moments)
     heads = [_steps(moment) for moment in moments]
     rows = [_silent(name, moments) for name in _names(moments)]
@@ -55,6 +74,8 @@ def _network(network: Watched) -> str:
     flow += [_flow(gradient, moments) for gradient in network.last.gradients]
     samples = sum(moment.samples for moment in network.moments)
     name = f"\n{network.name}: {samples} samples in {network.steps} inspected steps"
+    if tuple(ranks) != network.ranks:
+        name += f" on {_named(network.ranks)}"
     return "\n".join([name, *silent, *([aligned(flow, names=1)] if len(flow) > 1 else [])])
 
 

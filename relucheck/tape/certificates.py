@@ -18,16 +18,20 @@ For a row w and bias b behind an operation whose outputs u lie in a known set, t
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from relucheck.tape.values import Source
+from relucheck.tape.wrappers import is_whole
 
 
 def certified(source: Source | None) -> tuple[int, ...]:
     """The units of a linear layer in front of a ReLU whose pre-activation is never positive."""
     if source is None or source.op != "linear" or source.weight is None or source.weight.ndim != 2:
+        return ()
+    if not all(map(is_whole, _tensors(source))):
         return ()
     with torch.no_grad():
         rows = source.weight.detach().double().t()
@@ -36,6 +40,13 @@ def certified(source: Source | None) -> tuple[int, ...]:
             return ()
         top = supremum(rows, source.before) + bias
         return tuple((top <= 0).nonzero().flatten().tolist())
+
+
+def _tensors(source: Source) -> Iterator[Tensor]:
+    """The weights that a certificate reads: those of a layer and of the one before it."""
+    for one in (source, source.before):
+        if one is not None:
+            yield from (t for t in (one.weight, one.bias) if t is not None)
 
 
 def supremum(rows: Tensor, before: Source | None) -> Tensor:

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from torch import Tensor
-
 from relucheck.measurements import Activation, Affine, Gradient, Measurements, OutputUnits, Verdict
 from relucheck.net import Net, Node
 from relucheck.ops import Kind
 from relucheck.tape.affine import affine_path, judge_affine
-from relucheck.tape.gradients import norm
 from relucheck.tape.graph import trunk_of
 from relucheck.tape.names import layer_of, owner_of
 from relucheck.tape.session import Session
+from relucheck.tape.tally import Tally, Weight
 from relucheck.tape.units import Counts
 
 
@@ -31,23 +29,23 @@ def affine_of(session: Session) -> Affine:
     return judge_affine(session.model, session.first_batch, path, session.net)
 
 
-def measurements_of(session: Session, affine: Affine, training: bool, optimiser: str) -> Measurements:
+def measurements_of(session: Tally) -> Measurements:
     last, trunk = _predictions(session), trunk_of(session.net)
     unreached = tuple(n for n, total in session.sums.items() if not total.count)
     return Measurements(
-        name=type(session.model).__name__,
+        name=session.name,
         samples=session.samples,
         batches=session.batches,
-        training=training,
+        training=session.training,
         activations=tuple(_activation(name, c, last, trunk) for name, c in session.sites.named()),
         gradients=_gradients(session),
         outputs=tuple(_outputs(session)),
         non_finite=session.non_finite,
-        affine=affine,
+        affine=session.affine,
         unreached=() if session.detached else unreached,
         detached=session.detached,
         batch_norms=sum(node.op == "batch_norm" for node in session.net.nodes),
-        optimiser=optimiser,
+        optimiser=session.optimiser,
         input_signal=session.input_signal,
         loss_scale=session.loss_scale,
         path=session.net.path,
@@ -57,15 +55,14 @@ def measurements_of(session: Session, affine: Affine, training: bool, optimiser:
 _KEEPS = frozenset({Kind.RESHAPE, Kind.IDENTITY, Kind.DROPOUT})
 
 
-def _predictions(session: Session) -> frozenset[int]:
+def _predictions(session: Tally) -> frozenset[int]:
     """The activations whose value leaves the network as a prediction, not as a feature.
 
     A loss receives it, or it follows a Linear (a backbone ends in a convolution, an RNN in itself).
     """
     net = session.net
     ends = [net.nodes[i] for i in _last_nodes(net) if net.nodes[i].kind is Kind.ACTIVATION]
-    loss = session.trained or session.loss_fn is not None
-    return frozenset(n.id for n in ends if loss or any(i.op == "linear" for i in net.inputs(n)))
+    return frozenset(n.id for n in ends if session.has_loss or any(i.op == "linear" for i in net.inputs(n)))
 
 
 def _last_nodes(net: Net) -> frozenset[int]:
@@ -105,7 +102,7 @@ def _activation(name: str, counts: Counts, last: frozenset[int], trunk: frozense
     )
 
 
-def _gradients(session: Session) -> tuple[Gradient, ...]:
+def _gradients(session: Tally) -> tuple[Gradient, ...]:
     """One record a weight matrix or kernel, in the order in which the network applies them."""
     places: dict[str, Node] = {}
     for node in session.net.nodes:
@@ -114,10 +111,9 @@ def _gradients(session: Session) -> tuple[Gradient, ...]:
             places.setdefault(layer.name, node)
     trunk = trunk_of(session.net)
     records = []
-    for name, parameter in session.parameters():
-        if parameter.ndim < 2:
-            continue
-        records.append(_gradient(session, name, parameter, places, trunk))
+    for name, weight in session.weights.items():
+        if weight.ndim >= 2:
+            records.append(_gradient(session, name, weight, places, trunk))
     end = len(session.net.nodes)
     records.sort(key=lambda g: next((places[p].id for p in _enclosing(g.parameter) if p in places), end))
     return _with_ratios(records)
@@ -132,7 +128,7 @@ def _enclosing(parameter: str) -> Iterator[str]:
 
 
 def _gradient(
-    session: Session, name: str, parameter: Tensor, places: Mapping[str, Node], trunk: frozenset[int]
+    session: Tally, name: str, weight: Weight, places: Mapping[str, Node], trunk: frozenset[int]
 ) -> Gradient:
     owner = owner_of(name)
     node = places.get(owner)
@@ -142,15 +138,15 @@ def _gradient(
     return Gradient(
         name=layer_of(name),
         parameter=name,
-        kind=_kind(session, owner, parameter),
+        kind=_kind(session, owner),
         norm=total.rms if total is not None else None,
-        weight_norm=norm(parameter),
+        weight_norm=weight.norm,
         rms=output.rms if output is not None else None,
         update=update.rms if update is not None else None,
         first_update=session.first_updates.get(name),
         rectified=node is not None and any(reader.one_sided for reader in session.net.consumers(node)),
         underflow=max(lost, default=None),
-        frozen=not parameter.requires_grad,
+        frozen=weight.frozen,
         trunk=node is not None and node.id in trunk,
         steps=_steps(session, owner),
         node=node.id if node is not None else None,
@@ -158,12 +154,12 @@ def _gradient(
     )
 
 
-def _kind(session: Session, owner: str, parameter: Tensor) -> str:
+def _kind(session: Tally, owner: str) -> str:
     layer = next((layer for layer in session.net.layers if layer.name == owner), None)
     return layer.op if layer is not None else "parameter"
 
 
-def _steps(session: Session, owner: str) -> tuple[float, ...]:
+def _steps(session: Tally, owner: str) -> tuple[float, ...]:
     """norm(dL/dh_t) of the recurrent activation that a layer feeds, in the first batch."""
     for site, norms in session.watch.steps.items():
         if len(norms) > 1 and any(owner_of(w) == owner for w in site.weights):
@@ -184,7 +180,7 @@ def _with_ratios(records: Iterable[Gradient]) -> tuple[Gradient, ...]:
     )
 
 
-def _outputs(session: Session) -> Iterator[OutputUnits]:
+def _outputs(session: Tally) -> Iterator[OutputUnits]:
     last = _predictions(session)
     ends = [c for c in session.sites.counts.values() if c.node in last and c.plateau.dies]
     for name, held in session.outputs.items():

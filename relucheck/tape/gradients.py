@@ -27,6 +27,12 @@ class Sum:
     def rms(self) -> float | None:
         return (self.squares / self.count) ** 0.5 if self.count else None
 
+    @classmethod
+    def over(cls, parts: Iterable[Sum]) -> Sum:
+        """The sum over all the entries of several."""
+        parts = list(parts)
+        return cls(sum(p.squares for p in parts), sum(p.count for p in parts))
+
 
 @dataclass(slots=True)
 class GradientWatch:

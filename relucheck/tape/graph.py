@@ -8,13 +8,14 @@ from relucheck.net import UNKNOWN, Layer, Net, Node, Output, Shape
 from relucheck.ops import op_named
 from relucheck.tape.names import Names, layers_of
 from relucheck.tape.steps import Step
+from relucheck.tape.wrappers import class_name
 
 
 def net_of(names: Names, steps: Sequence[Step], outputs: Iterable[int]) -> Net:
     """The net of a pass; its node ids are the positions of the steps."""
     layers = layers_of(names)
     by_name = {layer.name: layer for layer in layers}
-    owner = type(names.model).__name__
+    owner = class_name(names.model)
     nodes = tuple(_node(i, step, by_name) for i, step in enumerate(steps))
     return Net(
         name=owner,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,7 +17,9 @@ from torch.utils.hooks import RemovableHandle
 from relucheck.measurements import NonFinite, Phase
 from relucheck.tape.batches import Batch, tensors_in
 from relucheck.tape.finite import Hunt, finite, is_mask, kind_of, located
+from relucheck.tape.gathered import Gathered
 from relucheck.tape.gradients import GradientWatch, Sum, norm
+from relucheck.tape.meeting import in_group
 from relucheck.tape.modes import recording
 from relucheck.tape.names import owner_of
 from relucheck.tape.passes import keep_net, keep_outputs
@@ -24,7 +27,9 @@ from relucheck.tape.recorder import Recorder
 from relucheck.tape.session import Session
 from relucheck.tape.state import no_trace
 from relucheck.tape.subject import Subject
+from relucheck.tape.tally import Weight
 from relucheck.tape.units import Sites
+from relucheck.tape.wrappers import is_dtensor, part_of
 
 
 @dataclass(slots=True)
@@ -33,7 +38,8 @@ class Inspected:
 
     ``arrived`` are the norms of dL/dW that its parameters received, by name, ``sizes`` the norms of
     its weights at that time where somebody wants them, ``updates`` the ratios of the optimiser's
-    step after it. Several calls (the time steps of a loop, two halves of a batch) count as one pass.
+    step after it. Several calls (the time steps of a loop, two halves of a batch) count as one pass. In a
+    distributed training they are the gradients of this process's own batch, before they are averaged over all.
     """
 
     subject: Subject
@@ -52,6 +58,8 @@ class Inspected:
     bare: list[Tensor] = field(default_factory=list)
     calls: int = 0
     received: dict[int, Tensor] = field(default_factory=dict)
+    uses: Counter[str] = field(default_factory=Counter)
+    sums: dict[str, Tensor] = field(default_factory=dict)
 
     def feed(self, batch: Batch) -> None:
         """A call is about to run; what an earlier one returned stays known as that."""
@@ -82,7 +90,7 @@ class Inspected:
     def listen(self) -> None:
         """Notes the norm of every gradient that arrives, without holding on to it."""
         for name, parameter in self.session.parameters():
-            if parameter.requires_grad and parameter.is_leaf:
+            if parameter.requires_grad and parameter.is_leaf and not is_dtensor(parameter):
                 if parameter._backward_hooks is None:
                     self.bare.append(parameter)
                 handle = parameter.register_hook(self._noting(name))  # type: ignore[no-untyped-call]
@@ -95,6 +103,24 @@ class Inspected:
 
         return note
 
+    def gather(self, name: str, weight: Tensor) -> None:
+        """A whole weight is read that is put together for this call only (FSDP)."""
+        self.session.gathered[name] = Weight(weight.ndim, norm(weight), not weight.requires_grad)
+        self.uses[name] += 1
+        if weight.requires_grad:
+            self.handles.append(weight.register_hook(self._adding(name)))  # type: ignore[no-untyped-call]
+
+    def _adding(self, name: str) -> Callable[[Tensor], None]:
+        """Notes the norm of a gradient that may arrive in parts, one for each call of the layer."""
+
+        def note(gradient: Tensor) -> None:
+            if self.uses[name] > 1:
+                before = self.sums.get(name)
+                gradient = self.sums[name] = gradient.clone() if before is None else before + gradient
+            self.arrived[name] = norm(gradient)
+
+        return note
+
     def release(self) -> None:
         """Takes the hooks off the parameters."""
         for handle in self.handles:
@@ -104,6 +130,7 @@ class Inspected:
                 parameter._backward_hooks = None
         self.handles.clear()
         self.bare.clear()
+        self.sums.clear()
 
     def keep(self, loss: Tensor | None, scale: float) -> None:
         """Adds the pass to the window's sums, after its backward pass has run, with its loss scaled so."""
@@ -117,9 +144,8 @@ class Inspected:
             self.subject.count_lost(batch, [self.received.get(i) for i in range(outputs)], scale)
         self.received.clear()
         session.first_batch = None
-        for name, parameter in session.parameters():
-            if parameter.requires_grad:
-                _add(session.sums, name, self.arrived.get(name))
+        for name in session.trained():
+            _add(session.sums, name, self.arrived.get(name))
         session.sites.end_pass()
         session.samples += session.sites.samples
         session.batches += 1
@@ -149,30 +175,35 @@ class Inspected:
         return self.scaled or all(map(math.isfinite, self.arrived.values()))
 
     def _culprit(self, batch: Batch, loss: Tensor | None) -> NonFinite:
-        """The first operation that is not finite, by another forward pass that leaves no trace."""
+        """The first operation that is not finite, by another forward pass that leaves no trace.
+
+        In a distributed training there is none, for it would wait for processes whose batch was sound.
+        """
         session, step = self.session, self.subject.until
         for tensor in batch.tensors:
             if not finite(tensor) and not is_mask(tensor):
                 return NonFinite(Phase.INPUT, kind_of([tensor]), "input", "", step)
         for name, parameter in session.parameters():
-            if not finite(parameter):
-                return NonFinite(Phase.PARAMETER, kind_of([parameter]), name, owner_of(name), step)
-        hunt = Hunt()
+            if not finite(part := part_of(parameter)):
+                return NonFinite(Phase.PARAMETER, kind_of([part]), name, owner_of(name), step)
+        broken = loss is not None and not finite(loss.detach())
+        unknown = NonFinite(Phase.FORWARD if broken else Phase.BACKWARD, "NaN", "loss", "", step)
+        return unknown if in_group() else self._hunted(batch, step) or unknown
+
+    def _hunted(self, batch: Batch, step: int) -> NonFinite | None:
+        session, hunt = self.session, Hunt()
         probe = Recorder(
             session.names, Sites(session.sites.samples), GradientWatch(), self.stop, True, hunt=hunt
         )
         with no_trace(self.subject.model), recording(probe):
             probe.feed(batch)
             self.subject.model(*batch.args, **batch.kwargs)
-        if hunt.first is not None:
-            return located(hunt.first, probe.steps, step)
-        broken = loss is not None and not finite(loss.detach())
-        return NonFinite(Phase.FORWARD if broken else Phase.BACKWARD, "NaN", "loss", "", step)
+        return located(hunt.first, probe.steps, step) if hunt.first is not None else None
 
 
-def begun(subject: Subject, step: int, stop: CodeType) -> Inspected:
+def begun(subject: Subject, step: int, stop: CodeType, ranks: int) -> Inspected:
     """A network is called for the first time since the last backward pass."""
-    session = subject.renew(step)
+    session = subject.renew(step, ranks)
     session.sites.abandon()
     recorder = Recorder(session.names, session.sites, session.watch, stop, session.read is None)
     scaled = any(
@@ -181,6 +212,8 @@ def begun(subject: Subject, step: int, stop: CodeType) -> Inspected:
     )
     one = Inspected(subject, step, session, recorder, stop, subject.model.training, scaled)
     one.listen()
+    if subject.sharded:
+        recorder.gathered = Gathered(session.names, one.gather)
     return one
 
 

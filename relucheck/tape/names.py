@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from relucheck.net import UNKNOWN, Arg, Layer
 from relucheck.ops import MODULES, REQUIRED, Kind, Spelling, op_named
+from relucheck.tape.wrappers import class_name, without_prefixes
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +27,9 @@ class Names:
 
     @classmethod
     def of(cls, model: nn.Module) -> Names:
-        modules = {id(module): cleaned(name) for name, module in model.named_modules()}
-        parameters = {id(p): cleaned(name) for name, p in model.named_parameters()}
-        buffers = {id(b): cleaned(name) for name, b in model.named_buffers()}
+        modules = {id(module): without_prefixes(name) for name, module in model.named_modules()}
+        parameters = {id(p): without_prefixes(name) for name, p in model.named_parameters()}
+        buffers = {id(b): without_prefixes(name) for name, b in model.named_buffers()}
         return cls(model, modules, parameters, buffers)
 
     def path(self, module: nn.Module) -> str | None:
@@ -38,11 +39,6 @@ class Names:
     def tensor(self, tensor: Tensor) -> str | None:
         """The name of a parameter or buffer, None for any other tensor."""
         return self.parameters.get(id(tensor)) or self.buffers.get(id(tensor))
-
-
-def cleaned(name: str) -> str:
-    """The path without what wrappers add: torch.compile's and DataParallel's prefixes."""
-    return ".".join(part for part in name.split(".") if part not in ("_orig_mod", "module")) or ""
 
 
 def owner_of(parameter: str) -> str:
@@ -79,7 +75,7 @@ def layers_of(names: Names) -> tuple[Layer, ...]:
 
 
 def _modules(names: Names) -> list[tuple[str, nn.Module]]:
-    return [(cleaned(name), module) for name, module in names.model.named_modules()]
+    return [(without_prefixes(name), module) for name, module in names.model.named_modules()]
 
 
 def _layer(index: int, path: str, module: nn.Module, names: Names) -> Layer:
@@ -91,7 +87,7 @@ def _layer(index: int, path: str, module: nn.Module, names: Names) -> Layer:
         name=path,
         owner=_owner(path, names.model),
         args=_arguments(module, spelling),
-        spelling=f"nn.{type(module).__name__}",
+        spelling=f"nn.{class_name(module)}",
     )
 
 
@@ -101,9 +97,9 @@ def _owner(path: str, model: nn.Module) -> str:
     while parts:
         module = _at(model, parts)
         if module is not None and not type(module).__module__.startswith("torch.nn."):
-            return type(module).__name__
+            return class_name(module)
         parts.pop()
-    return type(model).__name__
+    return class_name(model)
 
 
 def _at(model: nn.Module, parts: list[str]) -> nn.Module | None:

@@ -21,9 +21,11 @@ from relucheck.tape.modes import following, recording
 from relucheck.tape.names import owner_of
 from relucheck.tape.recorder import Recorder
 from relucheck.tape.replay import Replay, Tracer
-from relucheck.tape.session import KeptOutput, Session
+from relucheck.tape.session import Session
+from relucheck.tape.tally import KeptOutput
 from relucheck.tape.units import Sites, between_samples
 from relucheck.tape.values import Value
+from relucheck.tape.wrappers import is_dtensor
 
 _HANDLERS = ("__torch_function__", "__torch_dispatch__", "run_recorded", "loss_of")
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
@@ -199,7 +201,7 @@ def keep_known_outputs(session: Session, output: Any) -> bool:
 def _numeric(output: Any) -> Iterator[tuple[str, Tensor]]:
     """The floating-point tensors of an output that have units."""
     for name, tensor in named_tensors_in(output):
-        if tensor.is_floating_point() and tensor.ndim > 0:
+        if tensor.is_floating_point() and tensor.ndim > 0 and not is_dtensor(tensor):
             yield name, tensor.detach()
 
 

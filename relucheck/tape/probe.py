@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -18,7 +18,9 @@ from relucheck.tape.passes import run_pass
 from relucheck.tape.reference import keep_lost_of_probe
 from relucheck.tape.session import Session
 from relucheck.tape.state import no_trace, settle_modes
+from relucheck.tape.tally import Tally
 from relucheck.tape.underflow import scalers_seen
+from relucheck.tape.wrappers import sharded, unwrapped
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,10 @@ class Measured:
 
     net: Net
     measurements: Measurements
+
+    @classmethod
+    def of(cls, tally: Tally) -> Measured:
+        return cls(tally.net, measurements_of(tally))
 
 
 def measure(
@@ -48,11 +54,13 @@ def measure(
     if not isinstance(model, nn.Module):
         raise ProbeError(f"model must be an nn.Module, not {type(model).__name__}")
     refuse_lazy(model)
+    _refuse_sharded(model)
+    model = unwrapped(model)  # a pass through DDP itself would wait for the other ranks
     others = (loss_fn,) if isinstance(loss_fn, nn.Module) else ()
     with no_trace(model, *others):
         training = model.training
         settle_modes(model)
-        session = Session(model, Names.of(model), loss_fn, batch_axis)
+        session = Session.of(model, Names.of(model), loss_fn, batch_axis, has_loss=loss_fn is not None)
         with scalers_seen(lambda scaler: _note(session, scaler)):
             for batch in batches_of(batches, loss_fn is not None, max_batches):
                 run_pass(session, batch.copied())
@@ -62,9 +70,8 @@ def measure(
         if isinstance(optimiser, torch.optim.Optimizer):
             session.first_updates = first_updates(optimiser, session.parameters(), session.moving)
         affine = affine_of(session)
-        return Measured(
-            session.net, measurements_of(session, affine, training, _kind_of_optimiser(optimiser))
-        )
+        kind = _kind_of_optimiser(optimiser)
+        return Measured.of(replace(session.sealed(training, kind), affine=affine))
 
 
 def _note(session: Session, scaler: torch.amp.GradScaler) -> None:
@@ -76,6 +83,14 @@ def refuse_lazy(model: nn.Module) -> None:
     lazy = [name for name, p in model.named_parameters() if nn.parameter.is_lazy(p)]
     if lazy:
         raise ProbeError(f"{lazy[0]} has no shape yet: run the model once on real data before probing it")
+
+
+def _refuse_sharded(model: nn.Module) -> None:
+    if sharded(model):
+        raise ProbeError(
+            "the weights are in shards (FSDP): probe the model before it is wrapped, "
+            "or watch its training with relucheck.watch"
+        )
 
 
 def _kind_of_optimiser(optimiser: object) -> str:

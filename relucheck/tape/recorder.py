@@ -23,6 +23,7 @@ from relucheck.tape.axes import made_by
 from relucheck.tape.batches import Batch, tensors_in
 from relucheck.tape.certificates import certified
 from relucheck.tape.finite import Hunt
+from relucheck.tape.gathered import Gathered
 from relucheck.tape.gradients import GradientWatch
 from relucheck.tape.idioms import Reading, comparison, read
 from relucheck.tape.names import Names, folded_op, is_activation, owner_of, spelling_of
@@ -42,6 +43,7 @@ from relucheck.tape.steps import (
 )
 from relucheck.tape.units import Counts, SiteKey, Sites, between_samples, joined
 from relucheck.tape.values import Value, Values, flat
+from relucheck.tape.wrappers import class_name, is_dtensor
 
 _COMPOSED = frozenset({"softsign", "tanhshrink"})
 _KEEP_BATCH = frozenset({"linear", "attention", "softmax", "log_softmax", "layer_norm", "dropout"})
@@ -74,6 +76,7 @@ class Recorder:
     anonymous: dict[int, str] = field(default_factory=dict)
     reading_loss: bool = False
     hunt: Hunt | None = None
+    gathered: Gathered | None = None
     observed: list[Counts] = field(default_factory=list)
     makers: int = 0
     batch_axis: int = 0
@@ -102,7 +105,7 @@ class Recorder:
         op = folded_op(module)
         fold = None
         if op is not None and not any(f for _, _, f in self.modules):
-            fold = self._fold(op, {}, frozenset(), f"nn.{type(module).__name__}", list(tensors_in(args)))
+            fold = self._fold(op, {}, frozenset(), f"nn.{class_name(module)}", list(tensors_in(args)))
         self.modules.append((module, self.names.path(module), fold))
 
     def leave(self, module: nn.Module, output: Any) -> None:
@@ -203,7 +206,7 @@ class Recorder:
         self, op: AtenOp, args: Sequence[Any], kwargs: Mapping[str, Any], tensors: list[Tensor]
     ) -> Call:
         held = [self._value(t) for t in tensors]
-        if creates(op.name) or not any(v.data for v in held):
+        if creates(op.name) or not any(v.data for v in held) or any(map(is_dtensor, tensors)):
             return Call(op, tensors, held, None, None)
         reading = self._read(op, args, kwargs, held)
         main, site = self._main(reading, tensors, held), None
@@ -232,10 +235,23 @@ class Recorder:
     def _value(self, tensor: Tensor) -> Value:
         """A tensor's value; one that no step made is a parameter, a buffer or a constant."""
         value = self.values.get(tensor)
-        if value is None:
+        if value is not None and (self.gathered is None or value.data or value.node >= 0):
+            return value
+        name = self._whole(tensor, made=value is not None)
+        if not name and value is None:
             name = self.names.tensor(tensor) or self._anonymous(tensor)
-            value = Value(-1, data=False, weights=(name,) if name else ())
-        return value
+        return value if value is not None and not name else Value(-1, False, weights=(name,) if name else ())
+
+    def _whole(self, tensor: Tensor, made: bool) -> str:
+        """The name of a weight that was put together for this call from the shards of all ranks.
+
+        ``made``: in this pass, by steps that were recorded.
+        """
+        if self.gathered is None:
+            return ""
+        running = next((module for module, path, _ in reversed(self.modules) if path is not None), None)
+        with _disable_current_modes(), torch.no_grad():
+            return self.gathered.name_of(tensor, running, everywhere=not made)
 
     def _anonymous(self, tensor: Tensor) -> str:
         """A name for a trainable tensor outside the model's parameters, the same in every pass."""

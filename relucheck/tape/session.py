@@ -2,72 +2,78 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
 
-from torch import Tensor, nn
+from torch import nn
 
-from relucheck.measurements import NonFinite
-from relucheck.net import Net
 from relucheck.tape.batches import Batch, LossFunction
-from relucheck.tape.gradients import GradientWatch, Sum
+from relucheck.tape.gradients import norm
 from relucheck.tape.names import Names
 from relucheck.tape.replay import Trace
-from relucheck.tape.underflow import Lost
-from relucheck.tape.units import Sites
+from relucheck.tape.tally import Tally, Weight
+from relucheck.tape.wrappers import class_name, is_dtensor, is_flat, without_prefixes
 
 
 @dataclass(slots=True)
-class KeptOutput:
-    """One tensor that the network returns, over all passes."""
+class Session(Tally):
+    """The figures of a model while its batches run.
 
-    step: int
-    axis: int | None
-    zero: Tensor
-
-
-@dataclass(slots=True)
-class Session:
-    """The figures of a probe while its batches run.
-
-    ``trained``: the passes are steps of a training loop, so a loss there is, though not as a function.
+    ``gathered`` are the whole weights that were seen of a model whose parameters are in shards.
+    ``moving`` counts the weights of each parameter with a gradient other than 0 in the first batch.
     ``trace`` is what the passes do, as long as they all do the same; ``reentrant``: they checkpoint so.
-    ``updates`` are norm(change of W) / norm(W) of the optimiser's steps, by parameter; ``first_updates``
-    those of the first step. ``moving`` counts the weights of each parameter with a gradient other than 0 in
-    the first batch. ``lost`` are the entries of dL/dz (by layer) and dL/dW (by parameter) lost to half precision.
     """
 
     model: nn.Module
     names: Names
     loss_fn: LossFunction | None
     batch_axis: int
-    trained: bool = False
-    sites: Sites = field(default_factory=Sites)
-    watch: GradientWatch = field(default_factory=GradientWatch)
-    sums: dict[str, Sum] = field(default_factory=dict)
-    updates: dict[str, Sum] = field(default_factory=dict)
-    first_updates: dict[str, float] = field(default_factory=dict)
+    gathered: dict[str, Weight] = field(default_factory=dict)
     moving: dict[str, int] = field(default_factory=dict)
-    lost: dict[str, Lost] = field(default_factory=dict)
-    loss_scale: float = 1.0
-    outputs: dict[str, KeptOutput] = field(default_factory=dict)
-    read: Net | None = None
     first_batch: Batch | None = None
-    input_signal: float | None = None
-    detached: bool = False
-    non_finite: NonFinite | None = None
     trace: Trace | None = None
     reentrant: bool | None = None
-    samples: int = 0
-    batches: int = 0
 
-    @property
-    def net(self) -> Net:
-        """The net of the first pass, which must have run."""
-        assert self.read is not None
-        return self.read
+    @classmethod
+    def of(
+        cls,
+        model: nn.Module,
+        names: Names,
+        loss_fn: LossFunction | None = None,
+        batch_axis: int = 0,
+        *,
+        has_loss: bool,
+    ) -> Session:
+        return cls(model, names, loss_fn, batch_axis, name=class_name(model), has_loss=has_loss)
 
     def parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """The model's parameters, shared ones once, with their names."""
-        for parameter in self.model.parameters():
-            yield self.names.parameters[id(parameter)], parameter
+        """The model's parameters, shared ones once, with their names; no flat one, which is many."""
+        for name, parameter in self.model.named_parameters():
+            if not is_flat(parameter):
+                yield without_prefixes(name), parameter
+
+    def trained(self) -> tuple[str, ...]:
+        """The names of the parameters that a gradient should reach."""
+        own = [name for name, parameter in self.parameters() if parameter.requires_grad]
+        whole = [name for name, weight in self.gathered.items() if not weight.frozen]
+        return tuple(dict.fromkeys([*own, *whole]))
+
+    def weights_now(self) -> dict[str, Weight]:
+        """Every parameter that is known as a whole; a shard says nothing about its norm."""
+        known = {
+            name: Weight(p.ndim, norm(p), not p.requires_grad)
+            for name, p in self.parameters()
+            if name not in self.gathered and not is_dtensor(p)
+        }
+        return {**known, **self.gathered}
+
+    def sealed(self, training: bool, optimiser: str) -> Tally:
+        """The figures alone, once the last batch has run; the session is not used any more."""
+        kept: Mapping[str, object] = {f.name: getattr(self, f.name) for f in fields(Tally)}
+        outputs = {name: replace(held, zero=held.zero.cpu()) for name, held in self.outputs.items()}
+        for counts in self.sites.counts.values():
+            counts.bins.counts = counts.bins.counts.cpu()
+        tally = Tally(**kept)  # type: ignore[arg-type]
+        return replace(
+            tally, outputs=outputs, weights=self.weights_now(), training=training, optimiser=optimiser
+        )

@@ -15,15 +15,19 @@ from torch import Tensor, nn
 from relucheck.measurements import DETERMINED_FROM, Affine, NonFinite, Verdict
 from relucheck.tape.affine import affine_path, judge_affine
 from relucheck.tape.batches import Batch
-from relucheck.tape.figures import measurements_of
 from relucheck.tape.finite import finite
+from relucheck.tape.meeting import in_group
 from relucheck.tape.names import Names
 from relucheck.tape.probe import Measured
 from relucheck.tape.reference import keep_lost_of_step
 from relucheck.tape.session import Session
+from relucheck.tape.shares import Share
 from relucheck.tape.state import no_trace, settle_modes
+from relucheck.tape.tally import Tally
 from relucheck.tape.underflow import Lost
-from relucheck.timeline import Moment, moment_of, thinned
+from relucheck.tape.windows import Window
+from relucheck.tape.wrappers import sharded, unwrapped
+from relucheck.timeline import Moment, thinned
 
 
 @dataclass(slots=True)
@@ -34,11 +38,14 @@ class Subject:
     by then; ``updated`` are the weights that an optimiser was seen to step.
     ``path`` is what its layers' names begin with where networks are told apart, ``title`` what the
     report calls it. ``untold`` is a window that has closed and that no logger has heard of.
+    ``ranks`` processes run copies of it, whose samples count together; ``sharded``: each holds a part
+    of the weights.
     """
 
     model: nn.Module
     names: Names
     session: Session
+    sharded: bool
     window: float = DETERMINED_FROM
     path: str = ""
     title: str = ""
@@ -49,20 +56,36 @@ class Subject:
     scale: float = 1.0
     updated: set[str] = field(default_factory=set)
     steps: int = 0
-    moments: list[Moment] = field(default_factory=list)
-    first: Measured | None = None
-    last: Measured | None = None
+    ranks: int = 1
+    norms: dict[str, float] = field(default_factory=dict)
+    windows: list[Window] = field(default_factory=list)
+    first: Tally | None = None
+    last: Tally | None = None
     non_finite: NonFinite | None = None
     affine: Affine | None = None
-    untold: Measured | None = None
+    untold: Tally | None = None
 
     @classmethod
-    def of(cls, model: nn.Module, window: float, path: str, title: str) -> Subject:
+    def of(cls, called: nn.Module, window: float, path: str, title: str) -> Subject:
+        """The network behind a call, which may be that of a wrapper."""
+        model = unwrapped(called)
         names = Names.of(model)
-        return cls(model, names, _session(model, names), window, path, title)
+        session = Session.of(model, names, has_loss=True)
+        return cls(model, names, session, sharded(called), window, path, title)
 
-    def renew(self, step: int) -> Session:
+    @property
+    def full(self) -> bool:
+        """Whether the window has enough samples to judge a unit."""
+        return self.session.samples * self.ranks >= self.window
+
+    @property
+    def latest(self) -> Moment | None:
+        """The last window that has ended."""
+        return self.windows[-1].moment if self.windows else None
+
+    def renew(self, step: int, ranks: int = 1) -> Session:
         """The session for an inspected step, a new one where the window before is full."""
+        self.ranks = ranks
         self.close_if_full()
         if self.session.batches == 0:
             self.since = step
@@ -70,8 +93,13 @@ class Subject:
         return self.session
 
     def judge(self, batch: Batch) -> None:
-        """Whether the network is affine, asked once, on the first batch, where its operations allow it."""
-        if self.affine is not None:
+        """Whether the network is affine, asked once, on the first batch, where its operations allow it.
+
+        Never asked in a distributed training: a pass of one's own may wait for the other processes.
+        """
+        if not self.norms:
+            self.norms = {name: weight.norm for name, weight in self.session.weights_now().items()}
+        if self.affine is not None or in_group():
             return
         path = affine_path(self.session.net, frozenset())
         if path is None:
@@ -85,8 +113,9 @@ class Subject:
         """What half precision takes from the gradients, asked once, on the first pass that did not overflow.
 
         Later shares are no measure: up to 70 % were harmless, since a fitted sample has hardly a gradient.
+        Never asked in a distributed training, as it takes a pass of its own.
         """
-        if self.lost is not None or not all(finite(g) for g in received if g is not None):
+        if self.lost is not None or in_group() or not all(finite(g) for g in received if g is not None):
             return
         with no_trace(self.model):
             settle_modes(self.model)
@@ -95,31 +124,37 @@ class Subject:
 
     def close_if_full(self) -> None:
         """Ends the window once it has the samples to judge a unit by."""
-        if self.session.samples >= self.window:
+        if self.full:
             self.close()
 
     def close(self) -> None:
         """Ends a window; one with too few samples at the end does not replace a full one."""
         session = self.session
         if session.batches and session.read is not None:
-            measured = self._measured(session)
-            self.moments = thinned([*self.moments, moment_of(measured.measurements, self.since, self.until)])
-            self.first, self.untold = self.first or measured, measured
-            if self.last is None or session.samples >= self.window:
-                self.last = measured
-        self.session = _session(self.model, self.names)
+            tally = self._tally(session)
+            self.windows = thinned([*self.windows, Window.of(tally, self.since, self.until)])
+            self.first, self.untold = self.first or tally, tally
+            if self.last is None or self.full:
+                self.last = tally
+        self.session = Session.of(self.model, self.names, has_loss=True)
 
     def told(self) -> Measured | None:
         """The window that closed since this was asked last."""
-        measured, self.untold = self.untold, None
-        return measured
+        tally, self.untold = self.untold, None
+        return Measured.of(tally) if tally is not None else None
 
-    def _measured(self, session: Session) -> Measured:
+    def _tally(self, session: Session) -> Tally:
         affine = self.affine if self.first is None else None
         session.lost, session.loss_scale = dict(self.lost or {}), self.scale
-        figures = measurements_of(session, affine or Affine(), self.model.training, self.optimiser)
-        return Measured(session.net, replace(figures, non_finite=self.non_finite))
+        tally = session.sealed(self.model.training, self.optimiser)
+        return replace(tally, affine=affine or Affine(), non_finite=self.non_finite)
 
-
-def _session(model: nn.Module, names: Names) -> Session:
-    return Session(model, names, None, 0, trained=True)
+    @property
+    def share(self) -> Share | None:
+        """All of it, without the model; None before the first window has ended."""
+        if self.first is None or self.last is None:
+            return None
+        parameters = tuple(self.names.parameters.values())
+        return Share(
+            parameters, self.norms, self.steps, tuple(self.windows), self.first, self.last, title=self.title
+        )

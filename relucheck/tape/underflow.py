@@ -7,7 +7,7 @@ autocast off and half-precision weights widened, and its gradients are rounded.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -31,6 +31,12 @@ class Lost:
     @property
     def share(self) -> float:
         return self.zero / self.nonzero if self.nonzero else 0.0
+
+    @classmethod
+    def over(cls, parts: Iterable[Lost]) -> Lost:
+        """The entries of all parts."""
+        held = list(parts)
+        return cls(sum(part.nonzero for part in held), sum(part.zero for part in held))
 
     def add(self, gradient: Tensor) -> None:
         """Counts the entries of a gradient of single precision or more, the loss's scale in it."""

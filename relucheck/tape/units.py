@@ -7,7 +7,8 @@ that fires at one pixel of one image is alive, and its activity is one over the 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -166,13 +167,16 @@ class Sites:
 
     def named(self) -> Iterator[tuple[str, Counts]]:
         """The sites with unique names: ``relu#2`` is the second site of a name used several times."""
-        total: dict[str, int] = {}
-        for key in self.counts:
-            total[key.name] = total.get(key.name, 0) + 1
-        seen: dict[str, int] = {}
-        for key, counts in self.counts.items():
-            seen[key.name] = seen.get(key.name, 0) + 1
-            yield (f"{key.name}#{seen[key.name]}" if total[key.name] > 1 else key.name), counts
+        yield from zip(unique_names(self.counts), self.counts.values(), strict=True)
+
+
+def unique_names(keys: Collection[SiteKey]) -> Iterator[str]:
+    """The name of each site, with its number where several have the same."""
+    total = Counter(key.name for key in keys)
+    seen: Counter[str] = Counter()
+    for key in keys:
+        seen[key.name] += 1
+        yield f"{key.name}#{seen[key.name]}" if total[key.name] > 1 else key.name
 
 
 def by_sample(z: Tensor, axis: int | None, samples: int) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 from relucheck.tape.first_step import unstepped
 from relucheck.tape.gradients import Sum, norm
 from relucheck.tape.subject import Subject
+from relucheck.tape.wrappers import is_dtensor
 
 SAMPLED = 65_536
 """Entries of one weight that are compared; a ratio of root mean squares of so many is good to 1 %."""
@@ -30,10 +31,13 @@ class Before:
     @classmethod
     def of(cls, subject: Subject, optimiser: torch.optim.Optimizer) -> Before:
         owned = {id(p) for group in optimiser.param_groups for p in group["params"]}
+        if any(id(parameter) in owned for parameter in subject.model.parameters()):
+            subject.optimiser = type(optimiser).__name__
         weights = {
             name: (parameter, _sample(parameter).clone())
             for name, parameter in subject.session.parameters()
             if id(parameter) in owned and parameter.ndim >= 2 and parameter.grad is not None
+            if not is_dtensor(parameter)  # a shard's update says nothing about the weight's
         }
         if weights:
             subject.optimiser = type(optimiser).__name__

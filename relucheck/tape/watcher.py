@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import CodeType
 from typing import Any
 
@@ -25,10 +25,12 @@ from relucheck.net import Crash
 from relucheck.tape.batches import Batch, tensors_in
 from relucheck.tape.beneath import Beneath, Careful, possible
 from relucheck.tape.inspected import Inspected, begun
-from relucheck.tape.names import cleaned
+from relucheck.tape.meeting import Meeting
+from relucheck.tape.shares import Seen, seen_over
 from relucheck.tape.subject import Subject
 from relucheck.tape.telling import inspection_of
 from relucheck.tape.updates import Before
+from relucheck.tape.wrappers import class_name, unwrapped, without_prefixes
 from relucheck.timeline import Inspection
 
 MOST_CALLS = 1000
@@ -44,6 +46,8 @@ class Watcher:
     whole or by its parts. ``stop`` is the frame at which the user's call stack ends, ``window`` the
     samples by which units are judged. ``told`` hears of every step, ``logger`` of what an inspected
     one showed. ``alive`` says whether the watched stretch still runs, where nothing else ends it.
+    ``meeting`` is where the other processes of a distributed training are met, joined in the first
+    inspected step; ``place`` is where in the code the watch begins.
     """
 
     every: int
@@ -54,6 +58,7 @@ class Watcher:
     told: Callable[[Watcher], None] | None = None
     logger: Callable[[Inspection], object] | None = None
     alive: Callable[[], bool] | None = None
+    place: str = ""
     step: int = 0
     due: int = 0
     inspections: int = 0
@@ -71,6 +76,7 @@ class Watcher:
     optimised: bool = False
     rest: Inspection | None = None
     listener: Careful = field(default_factory=Careful)
+    meeting: Meeting | None = None
     recording: Beneath = field(init=False)
 
     def __post_init__(self) -> None:
@@ -110,11 +116,13 @@ class Watcher:
 
     def _subject(self, module: nn.Module) -> Subject:
         """A network that is seen for the first time, named by its place in ``only`` or else its class."""
-        kind = type(module).__name__
+        kind = class_name(unwrapped(module))
         if self.only is None:
-            same = sum(type(subject.model) is type(module) for subject in self.subjects.values())
+            same = sum(class_name(subject.model) == kind for subject in self.subjects.values())
             return Subject.of(module, self.window, f"{kind}#{same + 1}" if same else kind, kind)
-        path = next((cleaned(name) for name, part in self.only.named_modules() if part is module), "")
+        path = next(
+            (without_prefixes(name) for name, part in self.only.named_modules() if part is module), ""
+        )
         return Subject.of(module, self.window, path, f"{path} ({kind})" if path else kind)
 
     def _begin(self, module: nn.Module, batch: Batch) -> None:
@@ -130,11 +138,17 @@ class Watcher:
         held = self.live.get(id(module))
         if held is None or held.training != module.training:
             self._forget(held)
-            held = self.live[id(module)] = begun(subject, self.step, self.stop)
+            held = self.live[id(module)] = begun(subject, self.step, self.stop, self._present())
         held.feed(batch)
         self.listener.recorder = held.recorder
         if not self.recording.running:
             self.recording.start()
+
+    def _present(self) -> int:
+        """The processes whose samples count together with those of this one, itself included."""
+        if self.meeting is None:
+            self.meeting = Meeting.joined(self.place)
+        return 1 if self.meeting is None else self.meeting.present
 
     def _returned(self, module: nn.Module, output: Any) -> None:
         held = self.live.get(id(module))
@@ -303,6 +317,36 @@ class Watcher:
             self._guarded(subject.close)
         self.rest, self.recent = self._inspection(), ()
         self.finished, self.alive, self.optimiser = True, None, None
+
+    def ended(self, *, failed: bool) -> None:
+        """Tells the other processes of a distributed training, without waiting for them."""
+        meeting = self.meeting
+        if meeting is None:
+            return
+        if failed:
+            meeting.leave()
+            return
+        done = guarded(lambda: meeting.give(self._own()), "", "the figures could not be sent")
+        if isinstance(done, Crash):
+            self.listener.crash = self.crash or done
+            meeting.leave()
+
+    def seen(self, *, failed: bool, patience: float) -> Seen:
+        """What was seen, by all processes of a distributed training together unless this one has failed."""
+        own, meeting = self._own(), self.meeting
+        if meeting is None or failed:
+            return own
+        done = guarded(lambda: seen_over(meeting.all(own, patience)), "", "the ranks could not be merged")
+        return replace(own, crashes=(*own.crashes, done)) if isinstance(done, Crash) else done
+
+    def _own(self) -> Seen:
+        shares = tuple(s for subject in self.subjects.values() if (s := subject.share) is not None)
+        crashes = () if self.crash is None else (self.crash,)
+        if self.meeting is None:
+            return Seen(shares, self.step, self.inspections, crashes)
+        rank, world = self.meeting.rank, self.meeting.world
+        alone = tuple(replace(share, ranks=(rank,)) for share in shares)
+        return Seen(alone, self.step, self.inspections, crashes, (rank,), world)
 
     def _guarded(self, work: Callable[[], object]) -> None:
         if self.crash is None:
