@@ -567,6 +567,15 @@ def failing_loader() -> Any:
         (lambda: experiment(Broken(8, 3)), r"training batch 0 \(inputs of shape \(16, 8\)\): RuntimeError: "),
         (lambda: experiment(mlp(), held_out=[torch.zeros(2, 9)]), "held-out batch 0"),
         (lambda: Experiment(mlp(), None, SGD, batches(), batches()), r"output \(Tensor\) has no loss"),
+        (
+            lambda: experiment(mlp(), partial(torch.optim.SGD, rate=1)),
+            "optimiser failed: TypeError: .*'rate'",
+        ),
+        (
+            lambda: experiment(mlp(), metric=lambda o, y: o),
+            "metric failed on held-out batch 0 .*: (Value|Runtime)Error: ",
+        ),
+        (lambda: experiment(mlp(), metric=len), "metric failed on held-out batch 0 .*TypeError"),
         (with_penalty, "reaches the parameters of the model itself"),
     ],
 )

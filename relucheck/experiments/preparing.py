@@ -76,7 +76,9 @@ def start_of(experiment: Experiment, seed: int, steps: int) -> Start:
 def copied(experiment: Experiment) -> Experiment:
     """Model, optimiser, loss and metric copied together, so that the copies know each other."""
     parts = (experiment.model, experiment.loss_fn, experiment.optimiser, experiment.metric)
-    with Explained("the experiment cannot be copied, which every change starts from: copy.deepcopy"):
+    with Explained(
+        "the experiment cannot be copied, which every change starts from: copy.deepcopy", theirs=True
+    ):
         model, loss_fn, optimiser, metric = copy.deepcopy(parts)
     return Experiment(model, loss_fn, optimiser, experiment.training, experiment.held_out, metric)
 
@@ -104,7 +106,7 @@ def prepared(start: Start, change: Change | None) -> Ready:
 def _verify(start: Start, model: nn.Module, edited: Edited, calls: Substitutes) -> None:
     """Runs the changed model once and reads its net: a change that did not arrive would be reported as useless."""
     batch = start.training[0]
-    with kept(model), Explained(f"the changed model fails {shapes(batch)}"):
+    with kept(model), Explained(f"the changed model failed {shapes(batch)}"):
         net = net_read(model, batch, calls)
     if not edited.achieved(start.net, net):
         places = ", ".join(map(_place, edited.sites[:3]))
@@ -119,7 +121,7 @@ def _optimiser(own: Experiment, known: set[int]) -> torch.optim.Optimizer:
     """The copied optimiser with the parameters that a change brought, or a new one of the user's function."""
     given = own.optimiser
     if not isinstance(given, torch.optim.Optimizer):
-        with Explained("Experiment.optimiser failed"):
+        with Explained("Experiment.optimiser failed", theirs=True):
             given = given(own.model.parameters())
         check_reach(given, own.model)
         return given
@@ -142,15 +144,19 @@ def shapes(batch: Batch) -> str:
 class Explained:
     """Lets a failure of the user's code out as an ExperimentError that says what was being done.
 
-    Faults of this package and Ctrl-C pass as they are.
+    Faults of this package and Ctrl-C pass as they are. ``theirs``: nothing of this package runs inside,
+    so an error without a frame of its own (a wrong keyword) is the user's as well.
     """
 
     doing: str
+    theirs: bool = False
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, kind: object, error: BaseException | None, trace: TracebackType | None) -> None:
         passing = (ExperimentError, NotApplicableError)
-        if isinstance(error, Exception) and not isinstance(error, passing) and not ours(trace):
+        if isinstance(error, passing) or not isinstance(error, Exception):
+            return
+        if self.theirs or not ours(trace):
             raise ExperimentError(f"{self.doing}: {words_of(error)}") from error

@@ -104,7 +104,7 @@ def add_shortcuts(model: nn.Module, layers: Iterable[HiddenLayer]) -> Mapping[Si
     wrapped: set[str] = set()
     for hidden in layers:
         assert hidden.site is not None  # only layers that an activation reads itself are square pairs
-        modules[hidden.path].register_forward_hook(_remember)
+        modules[hidden.path].register_forward_hook(_remember, with_kwargs=True)
         if not hidden.site.module:
             functions[hidden.site] = _with_shortcut
         elif hidden.site.module not in wrapped:
@@ -114,8 +114,10 @@ def add_shortcuts(model: nn.Module, layers: Iterable[HiddenLayer]) -> Mapping[Si
     return functions
 
 
-def _remember(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-    setattr(output, _SHORTCUT, args[0])
+def _remember(
+    module: nn.Module, args: tuple[Tensor, ...], kwargs: Mapping[str, Tensor], output: Tensor
+) -> None:
+    setattr(output, _SHORTCUT, args[0] if args else kwargs["input"])
 
 
 def _with_shortcut(z: Tensor, original: Original) -> Tensor:

@@ -46,7 +46,7 @@ def _train(ready: Ready, batches: Sequence[Batch], tick: Callable[[], None]) -> 
     """One update a batch; False as soon as the loss is not finite."""
     for index, batch in enumerate(batches):
         own = batch.copied()
-        with Explained(f"the model failed on training batch {index} {shapes(batch)}"):
+        with Explained(f"the model or its loss failed on training batch {index} {shapes(batch)}"):
             ready.optimiser.zero_grad()
             with ready.calls():  # also while checkpointed blocks run again in backward
                 loss = _loss(ready.model(*own.args, **own.kwargs), own, ready.loss_fn)
@@ -76,10 +76,13 @@ def _measured(ready: Ready, batches: Sequence[Batch]) -> tuple[float, float | No
     loss, metric, samples = 0.0, 0.0, 0
     for index, batch in enumerate(batches):
         own, size = batch.copied(), batch.samples(0)
-        with Explained(f"the model failed on held-out batch {index} {shapes(batch)}"):
+        with Explained(f"the model or its loss failed on held-out batch {index} {shapes(batch)}"):
             output = _counted(ready, own, names, sites)
             loss += size * float(_loss(output, own, ready.loss_fn))
-            if ready.metric is not None:
+        if ready.metric is not None:
+            with Explained(
+                f"Experiment.metric failed on held-out batch {index} {shapes(batch)}", theirs=True
+            ):
                 metric += size * float(ready.metric(output, own.targets))
         samples += size
     samples = max(1, samples)
