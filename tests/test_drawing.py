@@ -15,7 +15,7 @@ from relucheck.drawing.flow import flow
 from relucheck.drawing.folds import Fold, folded
 from relucheck.drawing.graph import Row, rows
 from relucheck.drawing.health import Level
-from relucheck.drawing.histogram import histogram
+from relucheck.drawing.histogram import bent, histogram
 from relucheck.drawing.looks import DARK, LIGHT, LOOKS
 from relucheck.drawing.marks import health_mark
 from relucheck.drawing.network import network
@@ -112,6 +112,35 @@ def test_every_row_is_in_the_parts_once() -> None:
     parts = folded(every)
     flat = [row for part in parts for row in (part.rows if isinstance(part, Fold) else (part,))]
     assert tuple(flat) == every
+
+
+def staged(*stages: tuple[str, int]) -> Net:
+    """Stages of residual blocks as in ResNet-50: the shortcut of each stage's first block has a layer of its own."""
+    steps: list[tuple[str, str, tuple[int, ...]]] = [("input", "", ())]
+    for name, count in stages:
+        for i in range(count):
+            short = len(steps) - 1
+            for op, layer in (("conv", "conv1"), ("relu", "act1"), ("conv", "conv2"), ("batch_norm", "bn2")):
+                steps.append((op, f"{name}.{i}.{layer}", (len(steps) - 1,)))
+            branch = len(steps) - 1
+            if i == 0:
+                steps.append(("conv", f"{name}.{i}.short", (short,)))
+                short = len(steps) - 1
+            steps.append(("add", "", (branch, short)))
+            steps.append(("relu", f"{name}.{i}.act2", (len(steps) - 1,)))
+    return net(*steps)
+
+
+def test_blocks_are_not_folded_across_their_seams() -> None:
+    """Two full blocks after a stage's first one, and most of the next stage's first, are not three blocks."""
+    parts = folded(rows(staged(("a", 3), ("b", 6), ("c", 6)), NONE))
+    ends = [(p.rows[0].name, p.rows[-1].name, p.repeats) for p in parts if isinstance(p, Fold)]
+    assert ends == [("b.2.conv1", "b.5.act2", 4), ("c.2.conv1", "c.5.act2", 4)]
+
+
+def test_a_straight_line_keeps_its_bends_only() -> None:
+    points = [(x / 8, max(0.0, x / 8)) for x in range(-32, 33)]
+    assert list(bent(points)) == [(-4.0, 0.0), (0.0, 0.0), (4.0, 4.0)]
 
 
 def test_a_short_network_is_shown_whole() -> None:

@@ -47,20 +47,25 @@ def folded(rows: Sequence[Row]) -> tuple[Row | Fold, ...]:
     if len(rows) < _AGAIN:
         return tuple(rows)
     keys = [_key(row, exact=len(rows) < LONG) for row in rows]
+    blocks = _blocks(rows)
     parts: list[Row | Fold] = []
     start = 0
     while start < len(rows):
-        period, repeats = _repeat(keys, start)
-        ahead = _block_begins(rows, keys, start, period) if repeats > 1 else 0
-        parts += rows[start : start + ahead]
-        start += ahead
-        repeats = _repeats(keys, start, period)
-        end = start + period * repeats
-        parts += rows[start : start + period]
-        if repeats > 1:
-            parts.append(Fold(tuple(rows[start + period : end]), period))
+        begin, period = _stretch(blocks, keys, start)
+        end = begin + period * _repeats(keys, begin, period) if period else start + 1
+        shown = begin + (period or 1)
+        parts += rows[start:shown]
+        if end > shown:
+            parts.append(Fold(tuple(rows[shown:end]), period))
         start = end
     return tuple(parts)
+
+
+def _stretch(blocks: Sequence[str], keys: Sequence[object], start: int) -> tuple[int, int]:
+    """Where the repeats begin that start nearby, and their period; 0 for none."""
+    period, repeats = _repeat(keys, start)
+    ahead = _block_begins(blocks, keys, start, period) if repeats > 1 else None
+    return (start, 0) if ahead is None else (start + ahead, period)
 
 
 def _key(row: Row, *, exact: bool) -> tuple[object, ...]:
@@ -69,19 +74,25 @@ def _key(row: Row, *, exact: bool) -> tuple[object, ...]:
     return row.node.op, layer, row.lane, row.arrive, row.pass_by
 
 
-def _block_begins(rows: Sequence[Row], keys: Sequence[object], start: int, period: int) -> int:
-    """How many rows ahead a block begins, so that what is folded are blocks, not the seams between them."""
-    for ahead in range(period):
-        at = start + ahead
-        if (not at or _block(rows[at]) != _block(rows[at - 1])) and _repeats(keys, at, period) >= _LEAST:
-            return ahead
-    return 0
+def _block_begins(blocks: Sequence[str], keys: Sequence[object], start: int, period: int) -> int | None:
+    """How many rows ahead a block begins, so that what is folded are blocks, not the seams between them.
+
+    None where the repeats that begin with a block are too few; 0 where nothing is in a block.
+    """
+    begins = [at for at in range(start, start + period) if not at or blocks[at] != blocks[at - 1]]
+    if not begins:
+        return 0
+    return next((at - start for at in begins if _repeats(keys, at, period) >= _LEAST), None)
 
 
-def _block(row: Row) -> str:
-    """The block that a row belongs to: its name up to the first number, as in ``blocks.3``."""
-    found = re.match(r".*?(?<![^.])\d+(?![^.])", row.name)
-    return found.group() if found else ""
+def _blocks(rows: Sequence[Row]) -> list[str]:
+    """The block of each row: its name up to the first number, as in ``blocks.3``; without a name, that before."""
+    blocks: list[str] = []
+    for row in rows:
+        found = re.match(r".*?(?<![^.])\d+(?![^.])", row.name)
+        unnamed = blocks[-1] if blocks and not row.name else ""
+        blocks.append(found.group() if found else unnamed)
+    return blocks
 
 
 def _repeats(keys: Sequence[object], start: int, period: int) -> int:

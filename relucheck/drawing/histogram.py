@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
 from relucheck.curves import Function, curve
 from relucheck.drawing.axes import Scale, short_number, ticks
-from relucheck.drawing.shapes import Anchor, Boxes, Drawing, Path, Shape, Text
+from relucheck.drawing.shapes import Anchor, Boxes, Drawing, Path, Point, Shape, Text
 from relucheck.measurements import Activation, Histogram
 from relucheck.net import Net
 
@@ -72,10 +72,26 @@ def _curve(function: Function, name: str, x: Scale) -> Iterator[Shape]:
     points = [(z, function(z)) for z in _along(x)]
     low, high = min(v for _, v in points), max(v for _, v in points)
     y = Scale(low, high if high > low else low + 1, _HEIGHT - _BOTTOM - 6, _TOP + 6)
-    yield Path(tuple((x(z), y(v)) for z, v in points), "value")
+    yield Path(tuple(bent((x(z), y(v)) for z, v in points)), "value")
     for value in ticks(y.low, y.high, 4):
         yield Text((_WIDTH - _RIGHT + 6, y(value) + 4), short_number(value), "tick")
     yield Text((_WIDTH - 4, 12), f"{name.replace('_', ' ')}(z)", "name", Anchor.END)
+
+
+def bent(points: Iterable[Point]) -> Iterator[Point]:
+    """The points at which a line bends, and its ends: the straight pieces of a curve need no others."""
+    kept: list[Point] = []
+    for point in points:
+        if len(kept) > 1 and _between(kept[-2], kept[-1], point):
+            kept.pop()
+        kept.append(point)
+    yield from kept
+
+
+def _between(start: Point, middle: Point, end: Point) -> bool:
+    """Whether the middle of three points lies on the line through the others, to a hundredth of a pixel."""
+    along = (middle[0] - start[0]) / (end[0] - start[0])
+    return abs(start[1] + along * (end[1] - start[1]) - middle[1]) < 0.01
 
 
 def _plateaus(function: Function, x: Scale) -> Iterator[Shape]:
