@@ -22,7 +22,7 @@ class Stage:
     spelling: str
     norm: bool
     residual: bool
-    shuffled: bool
+    strided: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class Random(nn.Module):
         stages = zip(self.plan.stages, self.layers, self.norms, acts or self.spelled, strict=True)
         for stage, layer, norm, act in stages:
             z = norm(layer(x))
-            if stage.shuffled and self.plan.kind.startswith("conv"):
+            if stage.strided and self.plan.kind.startswith("conv"):
                 z = z.transpose(1, -1).contiguous().transpose(1, -1)
             y = act(z)
             x = x + y if stage.residual and x.shape == y.shape else y
