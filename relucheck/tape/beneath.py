@@ -23,7 +23,8 @@ from relucheck.net import Crash
 from relucheck.tape.aten import AtenOp
 from relucheck.tape.modes import Dispatch, Functions
 from relucheck.tape.recorder import Recorder
-from relucheck.tape.steps import Call, Fold
+from relucheck.tape.replay import Replay
+from relucheck.tape.steps import Fold
 
 T = TypeVar("T")
 
@@ -39,10 +40,10 @@ class Careful:
     After the first fault nothing is recorded any more, and ``crash`` says what it was.
     """
 
-    recorder: Recorder | None = None
+    recorder: Recorder | Replay | None = None
     crash: Crash | None = None
 
-    def _told(self, work: Callable[[Recorder], T]) -> T | None:
+    def _told(self, work: Callable[[Recorder | Replay], T]) -> T | None:
         recorder = self.recorder
         if recorder is None or self.crash is not None:
             return None
@@ -65,10 +66,10 @@ class Careful:
     def unfold(self, fold: Fold, outputs: list[Tensor]) -> None:
         self._told(lambda r: r.unfold(fold, outputs))
 
-    def before(self, op: AtenOp, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Call | None:
+    def before(self, op: AtenOp, args: Sequence[Any], kwargs: Mapping[str, Any]) -> object:
         return self._told(lambda r: r.before(op, args, kwargs))
 
-    def after(self, call: Call, args: Sequence[Any], out: Any) -> None:
+    def after(self, call: Any, args: Sequence[Any], out: Any) -> None:
         self._told(lambda r: r.after(call, args, out))
 
     def settle(self) -> None:
@@ -86,20 +87,23 @@ class Beneath:
 
     @property
     def running(self) -> bool:
-        return self.functions is not None
+        return self.operations is not None
 
-    def start(self) -> None:
-        """From here on the listener hears everything."""
-        self.functions, self.operations = Functions(self.listener), Dispatch(self.listener)
-        self.handles = [
-            module_hooks.register_module_forward_pre_hook(self.listener.enter),
-            module_hooks.register_module_forward_hook(
-                lambda module, args, output: self.listener.leave(module, output), always_call=True
-            ),
-        ]
-        _put_functions(self.functions)
-        _put_operations(self.operations)
-        compiled_as_written(True)
+    def start(self, *, how_it_is_called: bool) -> None:
+        """From here on the listener hears every operation, and how and by which module it is called if it needs to."""
+        if self.operations is None:
+            self.operations = Dispatch(self.listener)
+            _put_operations(self.operations)
+            compiled_as_written(True)
+        if how_it_is_called and self.functions is None:
+            self.functions = Functions(self.listener)
+            self.handles = [
+                module_hooks.register_module_forward_pre_hook(self.listener.enter),
+                module_hooks.register_module_forward_hook(
+                    lambda module, args, output: self.listener.leave(module, output), always_call=True
+                ),
+            ]
+            _put_functions(self.functions)
 
     def stop(self) -> None:
         """No hook and no mode is left, whatever else is on the stacks."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils.hooks import RemovableHandle
 
 from relucheck.measurements import NonFinite, Phase
@@ -22,8 +23,9 @@ from relucheck.tape.gradients import GradientWatch, Sum, norm
 from relucheck.tape.meeting import in_group
 from relucheck.tape.modes import recording
 from relucheck.tape.names import owner_of
-from relucheck.tape.passes import keep_net, keep_outputs
+from relucheck.tape.passes import keep_known_outputs, keep_net, keep_outputs
 from relucheck.tape.recorder import Recorder
+from relucheck.tape.replay import Replay, Tracer
 from relucheck.tape.session import Session
 from relucheck.tape.state import no_trace
 from relucheck.tape.subject import Subject
@@ -45,7 +47,7 @@ class Inspected:
     subject: Subject
     step: int
     session: Session
-    recorder: Recorder
+    recorder: Recorder | Replay
     stop: CodeType
     training: bool
     scaled: bool
@@ -69,17 +71,23 @@ class Inspected:
             self.session.sites.samples = max(1, batch.samples(0))
             self.recorder.feed(batch)
             return
-        new = [t for t in batch.tensors if self.recorder.values.get(t) is None]
-        self.recorder.feed(Batch(tuple(new), {}))
+        self.recorder.feed_more(batch)
 
     def returned(self, output: Any) -> None:
         """A call has returned; what follows is the loss, up to the next one."""
         self.output = output
         self.calls += 1
         self.recorder.reading_loss = True
-        keep_outputs(self.session, self.recorder.values.get, output)
+        with _disable_current_modes():  # looking at the output is no step of the network
+            self._keep_outputs(output)
         if self.session.watch.half and self.subject.lost is None:
             self._listen_to(output)
+
+    def _keep_outputs(self, output: Any) -> None:
+        if isinstance(self.recorder, Recorder):
+            keep_outputs(self.session, self.recorder.values.get, output)
+        elif not keep_known_outputs(self.session, output):
+            self.recorder.diverged = True
 
     def _listen_to(self, output: Any) -> None:
         """Keeps the gradients that the network's outputs receive, until the pass is over."""
@@ -132,11 +140,22 @@ class Inspected:
         self.bare.clear()
         self.sums.clear()
 
+    @property
+    def counts(self) -> bool:
+        """Whether the pass showed anything: gradients arrived, and a replay was one to the end."""
+        return bool(self.arrived) and (isinstance(self.recorder, Recorder) or self.recorder.done)
+
+    def drop(self) -> None:
+        """Forgets a pass that does not count; one that was no replay will be read, and those after it."""
+        self.session.sites.abandon()
+        if isinstance(self.recorder, Replay) and not self.recorder.done:
+            self.session.trace, self.subject.varies = None, True
+
     def keep(self, loss: Tensor | None, scale: float) -> None:
         """Adds the pass to the window's sums, after its backward pass has run, with its loss scaled so."""
         session, batch = self.session, self.batch
         assert batch is not None  # a pass begins with a call
-        if session.read is None:
+        if session.read is None and isinstance(self.recorder, Recorder):
             keep_net(session, self.recorder, batch)
             self.subject.judge(batch)
         if self.received and self.calls == 1:
@@ -205,16 +224,30 @@ def begun(subject: Subject, step: int, stop: CodeType, ranks: int) -> Inspected:
     """A network is called for the first time since the last backward pass."""
     session = subject.renew(step, ranks)
     session.sites.abandon()
-    recorder = Recorder(session.names, session.sites, session.watch, stop, session.read is None)
+    recorder = _listener(subject, session, stop)
     scaled = any(
         torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.float16
         for device in ("cpu", "cuda")
     )
     one = Inspected(subject, step, session, recorder, stop, subject.model.training, scaled)
     one.listen()
-    if subject.sharded:
+    if subject.sharded and isinstance(recorder, Recorder):
         recorder.gathered = Gathered(session.names, one.gather)
     return one
+
+
+def _listener(subject: Subject, session: Session, stop: CodeType) -> Recorder | Replay:
+    """Follows the pass by the trace of the one that began the window; that one is read in full.
+
+    In a distributed training all are: wrappers do something else now and then, and a step that one rank
+    left out would put its windows out of step with the others'.
+    """
+    if session.trace is not None:
+        return Replay(session.trace, session.sites)
+    first = session.read is None
+    alike = not (subject.varies or subject.sharded or in_group())
+    tracer = Tracer.of(subject.model) if first and alike else None
+    return Recorder(session.names, session.sites, session.watch, stop, first, tracer=tracer)
 
 
 def _add(sums: dict[str, Sum], name: str, size: float | None) -> None:

@@ -94,6 +94,10 @@ class Recorder:
         if self.tracer is not None:
             self.tracer.numbers.given(batch.tensors)
 
+    def feed_more(self, batch: Batch) -> None:
+        """Declares the inputs of another call; what an earlier one returned stays known as that."""
+        self.feed(Batch(tuple(t for t in batch.tensors if self.values.get(t) is None), {}))
+
     def settle(self) -> None:
         """Runs what had to wait until autograd finished the operation before."""
         while self.waiting:

@@ -99,11 +99,11 @@ class Numbers:
                 self.at[tensor.data_ptr()] = self.last
 
     def given(self, tensors: Iterable[Tensor]) -> None:
-        """Inputs of the network, which an earlier step may have made."""
+        """Inputs of the network; one that an earlier step has made keeps its number."""
         for tensor in tensors:
-            self.last += 1
-            if has_memory(tensor):
-                self.at.setdefault(tensor.data_ptr(), self.last)
+            if has_memory(tensor) and tensor.data_ptr() not in self.at:
+                self.last += 1
+                self.at[tensor.data_ptr()] = self.last
 
     def read(self, tensors: Iterable[Tensor]) -> tuple[int, ...]:
         at = self.at
@@ -170,6 +170,8 @@ class Replay:
     def feed(self, batch: Batch) -> None:
         """Declares the tensors of a batch as the network's inputs."""
         self.numbers.given(batch.tensors)
+
+    feed_more = feed
 
     def before(self, op: AtenOp, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Replay | None:
         """Compares a step with the trace, and counts units where it is an activation."""

@@ -38,8 +38,8 @@ class Subject:
     by then; ``updated`` are the weights that an optimiser was seen to step.
     ``path`` is what its layers' names begin with where networks are told apart, ``title`` what the
     report calls it. ``untold`` is a window that has closed and that no logger has heard of.
-    ``ranks`` processes run copies of it, whose samples count together; ``sharded``: each holds a part
-    of the weights.
+    ``varies``: its passes do not all do the same. ``ranks`` processes run copies of it, whose samples
+    count together; ``sharded``: each holds a part of the weights.
     """
 
     model: nn.Module
@@ -63,6 +63,7 @@ class Subject:
     last: Tally | None = None
     non_finite: NonFinite | None = None
     affine: Affine | None = None
+    varies: bool = False
     untold: Tally | None = None
 
     @classmethod

@@ -26,6 +26,7 @@ from relucheck.tape.batches import Batch, tensors_in
 from relucheck.tape.beneath import Beneath, Careful, possible
 from relucheck.tape.inspected import Inspected, begun
 from relucheck.tape.meeting import Meeting
+from relucheck.tape.recorder import Recorder
 from relucheck.tape.shares import Seen, seen_over
 from relucheck.tape.subject import Subject
 from relucheck.tape.telling import inspection_of
@@ -141,8 +142,7 @@ class Watcher:
             held = self.live[id(module)] = begun(subject, self.step, self.stop, self._present())
         held.feed(batch)
         self.listener.recorder = held.recorder
-        if not self.recording.running:
-            self.recording.start()
+        self.recording.start(how_it_is_called=isinstance(held.recorder, Recorder))
 
     def _present(self) -> int:
         """The processes whose samples count together with those of this one, itself included."""
@@ -204,7 +204,10 @@ class Watcher:
 
     def _ended(self, held: tuple[Inspected, ...], loss: Any) -> None:
         if held:
-            self.recent = tuple(one for one in held if one.arrived)
+            self.recent = tuple(one for one in held if one.counts)
+        for one in held:
+            if not one.counts:
+                one.drop()
         for one in self.recent if held else ():
             one.keep(next(tensors_in(loss), None), self._scale())
             if self.logger is not None:

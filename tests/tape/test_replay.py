@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from relucheck.measurements import Activation
-from relucheck.tape import passes
+from relucheck.tape import inspected, passes
 from relucheck.tape.probe import measure
 from relucheck.tape.recorder import Recorder
+from relucheck.tape.replay import Replay
+from relucheck.training import watch
 
 
 @pytest.fixture
@@ -203,3 +205,67 @@ def test_dropout_and_batch_norm_are_replayed(recorders: list[bool]) -> None:
 
     assert len(activations(nn.Sequential(*layers()).train(), batches(8, 8, 8))) == 2
     assert len(recorders) == 1
+
+
+# -- trainings ----------------------------------------------------------------------------------
+
+
+def trained(model: nn.Module, inputs: list[Tensor], **options: int) -> tuple[int, dict[str, int]]:
+    """Inspected steps, and the samples that the report's windows hold by site."""
+    with watch(every=1, window=10**9, **options) as watching:
+        for x in inputs:
+            model(x).square().mean().backward()
+            model.zero_grad()
+    (network,) = watching.report.networks
+    return watching.report.inspected, {site.name: site.samples for site in network.last.activations}
+
+
+def test_steps_of_a_training_are_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, inputs = Spelled(torch.relu), batches(8, 8, 8, 5)
+    replays = []
+    monkeypatch.setattr(inspected, "Replay", lambda *args: replays.append(1) or Replay(*args))
+    with watch(every=1) as watching:
+        for x in inputs:
+            model(x).square().mean().backward()
+    (network,) = watching.report.networks
+    (site,) = network.last.activations
+    assert len(replays) == 3
+    assert site.samples == 29
+    assert site.activity == pytest.approx(fired(model.fc1, inputs))
+
+
+def test_a_step_that_does_something_else_is_left_out_and_the_next_one_read() -> None:
+    inputs = batches(8, 8, 8, 8)
+    for x, sign in zip(inputs, (1, 1, -1, -1), strict=True):
+        x[0, 0] = sign
+    assert trained(Branching(), inputs) == (3, {"left:relu": 16, "right:relu": 8})
+
+
+def test_every_step_of_a_network_that_varies_is_read() -> None:
+    model, inputs = Branching(), batches(*[8] * 12)
+    for index, x in enumerate(inputs):
+        x[0, 0] = (-1) ** index
+    assert trained(model, inputs) == (11, {"left:relu": 48, "right:relu": 40})
+
+
+def test_two_calls_before_one_backward_are_one_replayed_pass() -> None:
+    model, (x, y) = Spelled(torch.relu), batches(8, 8)
+    with watch(every=1) as watching:
+        for _ in range(4):
+            (model(x).sum() + model(y).sum()).backward()
+    (network,) = watching.report.networks
+    (site,) = network.last.activations
+    assert watching.report.inspected == 4
+    assert site.dead == 3
+
+
+def test_a_loop_that_feeds_its_own_output_is_replayed() -> None:
+    cell = nn.Sequential(nn.Linear(6, 6), nn.ReLU())
+    with watch(every=1) as watching:
+        for x in batches(8, 8, 8):
+            for _ in range(3):
+                x = cell(x)
+            x.sum().backward()
+    (network,) = watching.report.networks
+    assert watching.report.inspected == 3
+    assert [site.samples for site in network.last.activations] == [24]
