@@ -2,8 +2,10 @@
 
 import io
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -18,9 +20,9 @@ SLOW = """
 import sys, time
 from relucheck import engine, progress
 whole = engine.lint_paths
-def slow(*args):
+def slow(*args, **kwargs):
     time.sleep(0.3)
-    return whole(*args)
+    return whole(*args, **kwargs)
 engine.lint_paths = slow
 progress.progress.__wrapped__.__defaults__ = (0.05,)
 from relucheck.cli import main
@@ -79,3 +81,23 @@ def test_lint_shows_it_on_a_terminal_and_leaves_standard_output_alone(tmp_path):
     assert (done.returncode, done.stdout) == (0, b"No mistakes found.\n")
     assert "Reading ... 0 s" in said
     assert said.endswith("\r\x1b[K")
+
+
+def test_processes_can_be_forked_while_it_is_shown():
+    """A fork beside another thread may hang, so ``-j`` would be of no use on a terminal."""
+    with progress("Reading", Terminal(), patience=0.01):
+        assert threading.active_count() == 1 or not hasattr(signal, "setitimer")
+
+
+def test_elsewhere_than_in_the_main_thread_it_is_shown_too():
+    terminal = Terminal()
+
+    def work():
+        with progress("Reading", terminal, patience=0.01):
+            while not terminal.getvalue():
+                time.sleep(0.01)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    worker.join(10)
+    assert terminal.getvalue() == "\r\x1b[KReading ... 0 s\r\x1b[K"
