@@ -284,7 +284,8 @@ def call_module(m: Machine, value: Value, arguments: Arguments) -> Value:
     if not isinstance(value, Instance):
         return m.opaque(*arguments.values())
     value.applied = True
-    forward = value.cls.find("forward") if value.cls is not None else None
+    own: Value | None = value.attrs.get("forward")  # self.forward = self.forward_of_this_kind
+    forward = own if own is not None or value.cls is None else value.cls.find("forward")
     if forward is not None:
         return _run_forward(m, value, forward, arguments)
     if value.container == "Sequential":
@@ -315,11 +316,13 @@ def run_sequential(m: Machine, module: Instance, arguments: Arguments) -> Value:
         m.container_span = m.here()
     m.forwards.append(module)
     m.scope_path.append(module.name or module.class_name)
+    m.maybe += not _exact(module)  # which of the elements are there is not known
     try:
         for _, item in container_items(module):
             value = run_item(m, item, value)
         return value
     finally:
+        m.maybe -= not _exact(module)
         m.scope_path.pop()
         m.forwards.pop()
         m.container_span = outer

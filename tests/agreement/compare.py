@@ -93,11 +93,12 @@ def alike(said: Label, ran: Label, aliases: Aliases | None = None) -> bool:
 
 
 def _paths(path: tuple[str, ...], aliases: Aliases) -> Iterator[tuple[str, ...]]:
-    """A path and, where a module on it has several, the others."""
+    """A path and, where a module on it has several, the others; such a one also without its holder."""
     yield path
     for length in range(1, len(path) + 1):
         for other in aliases.get(".".join(path[:length]), ()):
             yield (*other.split("."), *path[length:])
+            yield (other.rpartition(".")[2], *path[length:])
 
 
 def _leads_to(said: Label, path: tuple[str, ...]) -> bool:
