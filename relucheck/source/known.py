@@ -184,6 +184,8 @@ def method(m: Machine, tensor: Tensor, name: str, arguments: Arguments) -> Value
         return seq([Const(x) for x in numbers]) if isinstance(numbers, tuple) else Const(numbers)
     if name in _SAME and not arguments.args:
         return tensor
+    if name == "flip" and isinstance(numbers, tuple):
+        return tensor_of(m, numbers[::-1], name)
     if name == "split" and isinstance(numbers, tuple):
         return _split(m, numbers, numbers_of(arguments.get(0, "split_size")))
     result = function(name, arguments.after(tensor))

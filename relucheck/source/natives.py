@@ -311,18 +311,19 @@ def _run_forward(m: Machine, module: Instance, forward: Value, arguments: Argume
 def run_sequential(m: Machine, module: Instance, arguments: Arguments) -> Value:
     """The elements of a Sequential, each on the result of the one before."""
     value = arguments.args[0] if arguments.args else next((v for _, v in arguments.kwargs), UNK)
+    before, is_open = value, not _exact(module)
     outer = m.container_span
     if outer is None:
         m.container_span = m.here()
     m.forwards.append(module)
     m.scope_path.append(module.name or module.class_name)
-    m.maybe += not _exact(module)  # which of the elements are there is not known
+    m.maybe += is_open
     try:
         for _, item in container_items(module):
             value = run_item(m, item, value)
-        return value
+        return m.join([before, value], "loop") if is_open else value  # which elements are there is not known
     finally:
-        m.maybe -= not _exact(module)
+        m.maybe -= is_open
         m.scope_path.pop()
         m.forwards.pop()
         m.container_span = outer

@@ -103,11 +103,13 @@ def _paths(path: tuple[str, ...], aliases: Aliases) -> Iterator[tuple[str, ...]]
 
 def _leads_to(said: Label, path: tuple[str, ...]) -> bool:
     """Whether all of a path is in the longer one, in order; a function may apply a layer's parameters."""
-    if not said.path:
+    if not said.path or not path:
         return True
     words = iter(said.path)
     missing = [word for word in path if word not in words]
-    return not missing or (said.is_function and missing == [path[-1]])
+    if said.is_function:
+        return not missing or missing == [path[-1]]
+    return not missing and path[-1] == said.path[-1]
 
 
 def compare(source: Net, tape: Net, aliases: Aliases | None = None) -> Agreement:

@@ -554,9 +554,10 @@ def test_widths_of_a_regnet_are_computed_with_torch() -> None:
     distinct, counts = torch.unique(rounded.int(), return_counts=True)
     [add(count) for count in counts.tolist()]
     add(len(torch.unique(rounded)))
+    [add(n) for n in (4 ** torch.arange(2)).flip(0).tolist()]
     [add(step) for step in torch.diff(torch.tensor([2, 5, 9])).tolist()]
     """
-    assert widths(code) == [24, 24, 56, 56, 56, 2, 3, 2, 3, 4]
+    assert widths(code) == [24, 24, 56, 56, 56, 2, 3, 2, 4, 1, 3, 4]
 
 
 def test_drop_rates_are_known_numbers() -> None:
