@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
+from relucheck.ops import FUNCTIONS, METHODS, MODULES, TORCH
+from relucheck.source import known
 from relucheck.source.binding import Arguments
+from relucheck.source.instances import is_instance, is_subclass
 from relucheck.source.iteration import MAX_RANGE, ROUNDS, get_item, iterate, length
-from relucheck.source.layers import layer_class
 from relucheck.source.machine import Machine, tensors_in
 from relucheck.source.objects import class_attribute, set_attribute
 from relucheck.source.tensors import call_function, spelling_of
@@ -15,18 +17,14 @@ from relucheck.source.values import (
     NONE,
     TRUE,
     UNK,
-    Bound,
     Class,
     Const,
     External,
-    Function,
     Instance,
     Item,
     LayerVal,
     Mapping,
     Num,
-    OneOf,
-    Partial,
     Plain,
     Seq,
     Tensor,
@@ -126,7 +124,8 @@ def _number(convert: Callable[[object], object]) -> Handler:
             except (TypeError, ValueError, OverflowError):
                 return UNK
         if isinstance(value, Tensor):
-            return Item(m.resolve(value).node)
+            number = known.numbers_of(m.resolve(value))
+            return Const(convert(number)) if isinstance(number, int | float) else Item(m.resolve(value).node)  # type: ignore[arg-type]
         return value if isinstance(value, Num | Unk | Item) else UNK
 
     return apply
@@ -153,6 +152,11 @@ def _extreme(pick: Callable[..., object]) -> Handler:
 def _sum(m: Machine, a: Arguments) -> Value:
     """``sum(op(x) for op in ops)`` adds tensors one by one."""
     items, exact = iterate(m, a.args[0] if a.args else UNK)
+    start = a.get(1, "start")
+    rows = [v for v in (start, *items) if isinstance(v, Seq)]
+    if isinstance(start, Seq) and len(rows) == len(items) + 1:  # sum(lists, []) joins them
+        joined = [item for row in rows for item in row.items]
+        return seq(joined, start.kind, exact and all(row.exact for row in rows))
     if not any(True for v in items for _ in tensors_in(v)):
         plain = [v.value for v in items if isinstance(v, Const) and isinstance(v.value, int | float)]
         return Const(sum(plain)) if exact and len(plain) == len(items) else UNK
@@ -163,182 +167,40 @@ def _sum(m: Machine, a: Arguments) -> Value:
 def _isinstance(m: Machine, a: Arguments) -> Value:
     if len(a.args) != 2:
         return UNK
-    answer = is_instance(m, a.args[0], a.args[1])
+    answer = is_instance(a.args[0], a.args[1])
     return UNK if answer is None else Const(answer)
 
 
-def is_instance(m: Machine, value: Value, classes: Value) -> bool | None:
-    """Whether a value is an instance of one of some classes; None where that is not known."""
-    if isinstance(classes, Seq):
-        answers = [is_instance(m, value, c) for c in classes.items]
-        if any(answer is True for answer in answers):
-            return True
-        return None if None in answers or not classes.exact else False
-    if isinstance(value, OneOf):
-        found = {is_instance(m, choice, classes) for choice in value.values}
-        return found.pop() if len(found) == 1 else None
-    name = classes.name if isinstance(classes, External) else getattr(classes, "name", None)
-    if isinstance(value, LayerVal):
-        return _layer_is(value, classes)
-    if isinstance(value, Instance):
-        return _object_is(value, classes)
-    return _plain_is(value, name)
-
-
-def _layer_is(value: LayerVal, classes: Value) -> bool | None:
-    if isinstance(classes, Class):
-        return False
-    if not isinstance(classes, External):
-        return None
-    asked, own = classes.name.rpartition(".")[2], value.layer.spelling.rpartition(".")[2]
-    if asked in ("Module", own):
-        return True
-    groups = {
-        "_ConvNd": ("conv", "conv_transpose"),
-        "_BatchNorm": ("batch_norm",),
-        "_NormBase": ("batch_norm", "instance_norm"),
-        "_DropoutNd": ("dropout", "feature_dropout"),
-        "RNNBase": ("rnn", "lstm", "gru"),
-        "_Loss": (),
+def _names_of_torch(module: str) -> frozenset[str]:
+    """The names of a module of torch that the table of operations has; it has more."""
+    tables: dict[str, Iterable[str]] = {
+        "torch": TORCH,
+        "torch.nn": MODULES,
+        "torch.nn.functional": FUNCTIONS,
+        "torch.Tensor": METHODS,
     }
-    if asked in groups:
-        return value.layer.op in groups[asked]
-    return False if classes.name.startswith("torch.nn") else None
+    return frozenset(tables.get(module, ()))
 
 
-def _object_is(value: Instance, classes: Value) -> bool | None:
-    if isinstance(classes, Class):
-        if value.cls is None:
-            return False
-        return True if classes in value.cls.mro() else (None if value.opaque else False)
-    if not isinstance(classes, External):
-        return None
-    asked = classes.name.rpartition(".")[2]
-    if asked == "Module" and value.is_module:
-        return True
-    if value.cls is None:
-        return asked == value.container
-    outside = value.cls.outside()
-    if any(name.rpartition(".")[2] == asked for name in outside):
-        return True
-    return None if value.opaque else False
+def _dir(_m: Machine, a: Arguments) -> Value:
+    """``dir(torch.nn.functional)``: what is surely there."""
+    owner = a.args[0] if a.args else UNK
+    if isinstance(owner, External):
+        return seq([Const(name) for name in sorted(_names_of_torch(owner.name))], "list", False)
+    return UNK
 
 
-_PLAIN_TYPES: dict[str, tuple[type, ...]] = {
-    "int": (int,),
-    "float": (float,),
-    "str": (str,),
-    "bool": (bool,),
-    "bytes": (bytes,),
-    "complex": (complex,),
-}
-_SEQ_KINDS = {"list": {"list", "range"}, "tuple": {"tuple"}, "set": {"set"}}
-_KNOWN_TYPES = frozenset({*_PLAIN_TYPES, *_SEQ_KINDS, "dict", "torch.Tensor", "torch.nn.Module", "type"})
-
-
-_ABSTRACT: dict[str, tuple[type, ...]] = {
-    "Iterable": (str, bytes),
-    "Sequence": (str, bytes),
-    "Collection": (str, bytes),
-    "Container": (str, bytes),
-    "Sized": (str, bytes),
-    "Reversible": (str, bytes),
-    "Hashable": (object,),
-    "Callable": (),
-    "Mapping": (),
-    "MutableMapping": (),
-    "MutableSequence": (),
-    "Iterator": (),
-    "Set": (),
-    "Number": (int, float, complex),
-    "Complex": (int, float, complex),
-    "Real": (int, float),
-    "Rational": (int,),
-    "Integral": (int,),
-}
-"""Abstract classes of ``collections.abc`` and ``numbers``, and which constants are instances of them."""
-
-_OF_SEQUENCES = frozenset(
-    ["Iterable", "Sequence", "Collection", "Container", "Sized", "Reversible", "MutableSequence"]
-)
-_OF_MAPPINGS = frozenset(
-    ["Iterable", "Mapping", "MutableMapping", "Collection", "Container", "Sized", "Reversible"]
-)
-
-
-def _abstract_is(value: Value, name: str) -> bool | None:
-    """Whether a value is an instance of an abstract class such as ``collections.abc.Iterable``."""
-    if isinstance(value, Const):
-        return isinstance(value.value, _ABSTRACT[name])
-    if isinstance(value, Seq):
-        if value.kind not in ("list", "tuple") or name == "Hashable":
-            return None
-        return name in _OF_SEQUENCES and (name != "MutableSequence" or value.kind == "list")
-    if isinstance(value, Mapping):
-        return name in _OF_MAPPINGS
-    if isinstance(value, Function | Bound | Class | Partial | External):
-        return True if name == "Callable" else None
-    return None
-
-
-def _abstract_name(name: str | None) -> str | None:
-    """The abstract class that a qualified name means."""
-    head, _, last = (name or "").rpartition(".")
-    return (
-        last
-        if last in _ABSTRACT and head in ("collections.abc", "collections", "typing", "numbers")
-        else None
-    )
-
-
-_CALLABLE_TYPES = {
-    "functools.partial": Partial,
-    "types.FunctionType": Function,
-    "types.LambdaType": Function,
-    "types.MethodType": Bound,
-}
-
-
-def _callable_is(value: Value, wanted: type) -> bool | None:
-    """Whether a value is a partial, a function or a bound method; a class is none of them."""
-    if isinstance(value, wanted):
-        return True
-    is_class = isinstance(value, External) and layer_class(value.name) is not None
-    known = isinstance(value, Const | Seq | Mapping | Function | Bound | Class | Partial | LayerVal)
-    return False if known or is_class else None
-
-
-def _plain_is(value: Value, name: str | None) -> bool | None:
-    abstract = _abstract_name(name)
-    if abstract is not None:
-        return _abstract_is(value, abstract)
-    if name in _CALLABLE_TYPES:
-        return _callable_is(value, _CALLABLE_TYPES[name])
-    if name is None or (name not in _KNOWN_TYPES and not name.startswith("torch.nn.")):
-        return False if isinstance(value, Const) and value.value is None else None
-    if isinstance(value, Const):
-        return isinstance(value.value, _PLAIN_TYPES.get(name, ()))
-    if isinstance(value, Seq):
-        return value.kind in _SEQ_KINDS.get(name, ())
-    if isinstance(value, Mapping):
-        return name == "dict"
-    if isinstance(value, Tensor):
-        certain = value.node.op not in ("unknown", "input", "part")
-        return (name == "torch.Tensor") if certain else (True if name == "torch.Tensor" else None)
-    if name == "type":
-        return _is_class(value)
-    if isinstance(value, Class | External | Partial | Function):
-        return False if name in _PLAIN_TYPES or name in _SEQ_KINDS or name == "dict" else None
-    return None
-
-
-def _is_class(value: Value) -> bool | None:
-    if isinstance(value, Class) or (isinstance(value, External) and layer_class(value.name) is not None):
-        return True
-    return False if isinstance(value, Partial | Function) else None
+def _issubclass(_m: Machine, a: Arguments) -> Value:
+    """``issubclass(cls, bases)`` for classes of the project and layers of torch."""
+    if len(a.args) != 2:
+        return UNK
+    answer = is_subclass(a.args[0], a.args[1])
+    return UNK if answer is None else Const(answer)
 
 
 def _hasattr(m: Machine, a: Arguments) -> Value:
+    if len(a.args) == 2 and isinstance(a.args[0], External) and isinstance(a.args[1], Const):
+        return TRUE if a.args[1].value in _names_of_torch(a.args[0].name) else UNK
     if len(a.args) == 2 and isinstance(a.args[0], Instance) and isinstance(a.args[1], Const):
         owner, name = a.args[0], a.args[1].value
         if isinstance(name, str):
@@ -397,8 +259,12 @@ def _map(m: Machine, a: Arguments) -> Value:
 
 
 def _filter(m: Machine, a: Arguments) -> Value:
+    """``filter(test, items)``; ``filter(None, items)`` keeps what counts as true."""
+    test = a.args[0] if a.args else UNK
     items, exact = iterate(m, a.args[1] if len(a.args) > 1 else UNK)
-    return seq(items, "list", False) if not exact or items else seq([])
+    answers = [truth(item if test == NONE else m.call(m, test, Arguments((item,)))) for item in items]
+    kept = [item for item, answer in zip(items, answers, strict=True) if answer is not False]
+    return seq(kept, "list", exact and None not in answers)
 
 
 def _sorted(m: Machine, a: Arguments) -> Value:
@@ -460,7 +326,8 @@ BUILTINS: dict[str, Handler] = {
     "input": lambda _m, _a: UNK,
     "id": lambda _m, _a: UNK,
     "callable": lambda _m, _a: UNK,
-    "issubclass": lambda _m, _a: UNK,
+    "issubclass": _issubclass,
+    "dir": _dir,
     "repr": lambda _m, _a: UNK,
     "open": lambda _m, _a: UNK,
     "getattr": lambda _m, _a: UNK,

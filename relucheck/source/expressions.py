@@ -198,6 +198,8 @@ def _special_call(
             return _super(arguments, frame)
         if callee.name == "getattr":
             return _getattr(m, arguments)
+        if callee.name == "locals":
+            return mapping({name: value for name, value in frame.names.items()})  # noqa: C416 (wider keys)
     if isinstance(callee, Unk) and isinstance(node.func, ast.Attribute) and node.func.attr == "prepare":
         return seq(arguments.args, "tuple") if len(arguments.args) > 1 else arguments.get(0, "")
     return None

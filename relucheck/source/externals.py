@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import itertools
 import math
 import re
 from collections.abc import Callable
 from typing import Any
 
+from relucheck.source import known
 from relucheck.source.binding import Arguments
 from relucheck.source.builtins import BUILTINS
 from relucheck.source.iteration import iterate
@@ -22,6 +24,7 @@ from relucheck.source.layers import (
 )
 from relucheck.source.machine import Machine, tensors_in, to_arg
 from relucheck.source.objects import FIELD, fields_of, fill_container, new_instance, replaced
+from relucheck.source.operators import MAX_LENGTH, binary
 from relucheck.source.tensors import call_function, spelling_of
 from relucheck.source.values import (
     FALSE,
@@ -60,6 +63,10 @@ def call_external(m: Machine, name: str, arguments: Arguments) -> Value:
             return known
     if name.startswith("math."):
         return _math(name[5:], arguments)
+    if name.startswith("numpy."):
+        return _numpy(m, last, arguments)
+    if name.startswith("operator."):
+        return _operator(m, last, arguments)
     if is_optimiser(name):
         return make_optimiser(m, last, arguments)
     if last.endswith("Output") and arguments.kwargs and not arguments.args:
@@ -103,6 +110,9 @@ def _call_torch(m: Machine, name: str, arguments: Arguments) -> Value | None:
     spelling = spelling_of(name)
     if spelling is not None:
         return call_function(m, spelling, arguments, last)
+    numbers = known.function(last, arguments)
+    if numbers is not None:
+        return known.tensor_of(m, numbers, last)
     if name.startswith("torch.nn.") and last[:1].isupper() and name.count(".") == 2:
         return LayerVal(m.layer("unknown", f"nn.{last}", {}, {}))
     return None
@@ -132,6 +142,9 @@ def _tensor(m: Machine, a: Arguments) -> Value:
         return m.node("constant", args={"value": value}, spelling="tensor", shape=())
     if any(True for _ in tensors_in(data)):
         return m.opaque(data)
+    numbers = known.numbers_of(data) if isinstance(data, Seq) else None
+    if isinstance(numbers, tuple) and len(numbers) <= known.MAX_NUMBERS:
+        return known.tensor_of(m, numbers, "tensor")
     return m.node("constant", spelling="tensor", shape=_nested_shape(data))
 
 
@@ -211,6 +224,82 @@ def _math(name: str, a: Arguments) -> Value:
     except (TypeError, ValueError, OverflowError):
         return UNK
     return Const(result) if isinstance(result, int | float | bool) else UNK
+
+
+def _numpy(m: Machine, name: str, a: Arguments) -> Value:
+    """A function of numpy on known numbers, as one of torch."""
+    row = known.created(name, a)
+    numbers = row if row is not None else known.function(name, a)
+    if numbers is None:
+        return m.opaque(*a.values(), spelling=f"numpy.{name}")
+    return known.tensor_of(m, numbers, name) if isinstance(numbers, tuple) else Const(numbers)
+
+
+def _creation(name: str) -> Handler:
+    """``torch.arange`` and ``torch.linspace``, with their numbers where the bounds are known."""
+
+    def apply(m: Machine, a: Arguments) -> Value:
+        row = known.created(name, a)
+        return known.tensor_of(m, row, name) if row is not None else m.node("constant", spelling=name)
+
+    return apply
+
+
+def _unique(m: Machine, a: Arguments) -> Value:
+    """The distinct numbers of a row, in order, with how often each stands there if that is asked for."""
+    row = known.row_of(a.args[0]) if a.args else None
+    if row is None or any(key not in ("return_counts", "sorted") for key, _ in a.kwargs):
+        return m.opaque(*a.values(), spelling="unique")
+    distinct = tuple(sorted(set(row)))
+    values = known.tensor_of(m, distinct, "unique")
+    if a.keyword("return_counts") != TRUE:
+        return values
+    counts = tuple(row.count(number) for number in distinct)
+    return seq([values, known.tensor_of(m, counts, "unique")], "tuple")
+
+
+def _repeat(_m: Machine, a: Arguments) -> Value:
+    """``itertools.repeat(x, n)``; without end it is read as two."""
+    times = a.get(1, "times")
+    if isinstance(times, Const) and isinstance(times.value, int) and 0 <= times.value <= MAX_LENGTH:
+        return seq(a.args[:1] * times.value)
+    return seq(a.args[:1] * 2, "list", False)
+
+
+_OPERATORS: dict[str, type[ast.operator]] = {
+    "add": ast.Add,
+    "sub": ast.Sub,
+    "mul": ast.Mult,
+    "truediv": ast.Div,
+    "floordiv": ast.FloorDiv,
+    "mod": ast.Mod,
+    "pow": ast.Pow,
+    "matmul": ast.MatMult,
+}
+
+
+def _operator(m: Machine, name: str, a: Arguments) -> Value:
+    """``operator.mul(a, b)`` is ``a * b``."""
+    if name in _OPERATORS and len(a.args) == 2:
+        return binary(m, _OPERATORS[name], a.args[0], a.args[1])
+    return m.opaque(*a.values(), spelling=f"operator.{name}")
+
+
+def _environment(_m: Machine, a: Arguments) -> Value:
+    """A variable of the environment that is not set, as long as the code says what holds then."""
+    return a.get(1, "default") or UNK
+
+
+def _product(m: Machine, a: Arguments) -> Value:
+    """``itertools.product`` of rows that give few enough tuples."""
+    rows = [iterate(m, value) for value in a.args]
+    if a.kwargs or a.open or math.prod(len(items) for items, _ in rows) > MAX_PRODUCT:
+        return seq([UNK] * 2, "list", False)
+    pairs = [seq(pair, "tuple") for pair in itertools.product(*(items for items, _ in rows))]
+    return seq(pairs, "list", all(exact for _, exact in rows))
+
+
+MAX_PRODUCT = 32
 
 
 def _none(_m: Machine, _a: Arguments) -> Value:
@@ -348,10 +437,17 @@ _HANDLERS: dict[str, Handler] = {
     "collections.defaultdict": lambda _m, _a: mapping({}, False),
     "itertools.chain": _chain,
     "itertools.pairwise": _pairwise,
-    "itertools.repeat": lambda _m, a: seq([a.args[0]] * 2 if a.args else [], "list", False),
+    "itertools.repeat": _repeat,
+    "torch.unique": _unique,
+    "numpy.unique": _unique,
     "types.SimpleNamespace": _simple_namespace,
     "typing.cast": lambda _m, a: a.args[1] if len(a.args) > 1 else UNK,
     "warnings.warn": _none,
+    "torch.arange": _creation("arange"),
+    "torch.linspace": _creation("linspace"),
+    "os.environ.get": _environment,
+    "os.getenv": _environment,
+    "itertools.product": _product,
     "dataclasses.field": _field,
     "dataclasses.replace": _replace,
     "dataclasses.asdict": _as_dict,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from relucheck.ops import Kind
+from relucheck.source import known
 from relucheck.source.binding import Arguments
 from relucheck.source.drafts import LayerDraft
 from relucheck.source.machine import Machine
@@ -68,8 +69,11 @@ def _container(instance: Instance) -> tuple[tuple[Value, ...], bool]:
 
 
 def _tensor(m: Machine, tensor: Tensor) -> tuple[tuple[Value, ...], bool]:
-    node = m.resolve(tensor).node
-    return tuple(m.node("index", node) for _ in range(ROUNDS)), False
+    tensor = m.resolve(tensor)
+    row = known.row_of(tensor)
+    if row is not None:
+        return known.items(m, row), True
+    return tuple(m.node("index", tensor.node) for _ in range(ROUNDS)), False
 
 
 def _unknown(m: Machine, value: Value) -> tuple[Value, ...]:
@@ -125,8 +129,8 @@ def get_item(m: Machine, value: Value, key: Value) -> Value:
         return _seq_item(m, value, key)
     if isinstance(value, Mapping):
         return _mapping_item(m, value, key)
-    if isinstance(value, Const) and isinstance(value.value, str) and isinstance(key, Const):
-        return _character(value.value, key.value)
+    if isinstance(value, Const) and isinstance(value.value, str):
+        return _part_of_text(value.value, key)
     if isinstance(value, Unk) and value.name and isinstance(key, Const):
         return Unk(f"{value.name}[{key.value!r}]")
     if isinstance(value, Item | ParamOf):
@@ -142,7 +146,12 @@ def _table_item(m: Machine, table: Instance, key: Value) -> Value:
     return get_item(m, table.attrs["_table"], key)
 
 
-def _character(text: str, at: object) -> Value:
+def _part_of_text(text: str, key: Value) -> Value:
+    """A character of a text, or a slice of it."""
+    if isinstance(key, Seq) and key.kind == "slice":
+        bounds = [v.value for v in key.items if isinstance(v, Const) and isinstance(v.value, int | None)]
+        return Const(text[slice(*bounds)]) if len(bounds) == 3 and bounds[2] != 0 else UNK
+    at = key.value if isinstance(key, Const) else None
     return Const(text[at]) if isinstance(at, int) and -len(text) <= at < len(text) else UNK
 
 

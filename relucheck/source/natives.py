@@ -284,7 +284,8 @@ def call_module(m: Machine, value: Value, arguments: Arguments) -> Value:
     if not isinstance(value, Instance):
         return m.opaque(*arguments.values())
     value.applied = True
-    forward = value.cls.find("forward") if value.cls is not None else None
+    own: Value | None = value.attrs.get("forward")  # self.forward = self.forward_of_this_kind
+    forward = own if own is not None or value.cls is None else value.cls.find("forward")
     if forward is not None:
         return _run_forward(m, value, forward, arguments)
     if value.container == "Sequential":
@@ -310,16 +311,19 @@ def _run_forward(m: Machine, module: Instance, forward: Value, arguments: Argume
 def run_sequential(m: Machine, module: Instance, arguments: Arguments) -> Value:
     """The elements of a Sequential, each on the result of the one before."""
     value = arguments.args[0] if arguments.args else next((v for _, v in arguments.kwargs), UNK)
+    before, is_open = value, not _exact(module)
     outer = m.container_span
     if outer is None:
         m.container_span = m.here()
     m.forwards.append(module)
     m.scope_path.append(module.name or module.class_name)
+    m.maybe += is_open
     try:
         for _, item in container_items(module):
             value = run_item(m, item, value)
-        return value
+        return m.join([before, value], "loop") if is_open else value  # which elements are there is not known
     finally:
+        m.maybe -= is_open
         m.scope_path.pop()
         m.forwards.pop()
         m.container_span = outer

@@ -103,6 +103,9 @@ def new_instance(m: Machine, cls: Class | None, container: str = "") -> Instance
 
 def instantiate(m: Machine, cls: Class, arguments: Arguments) -> Value:
     """``Cls(...)``."""
+    member = _member(cls, arguments)
+    if member is not None:
+        return member
     if cls.find("__new__") is not None or _is_function_class(cls):
         return m.opaque(*arguments.values(), spelling=cls.name)
     instance = new_instance(m, cls)
@@ -123,6 +126,15 @@ def instantiate(m: Machine, cls: Class, arguments: Arguments) -> Value:
 def fill_table(m: Machine, instance: Instance, arguments: Arguments) -> None:
     """The entries of a dict subclass."""
     m.heap.store(instance.attrs, "_table", m.call(m, Builtin("dict"), arguments))
+
+
+def _member(cls: Class, arguments: Arguments) -> Value | None:
+    """``Colour("red")``: the member of an enumeration that has this value, which stands for the member."""
+    first = arguments.args[0] if len(arguments.args) == 1 else None
+    is_enum = any(name.rpartition(".")[2] in ("Enum", "IntEnum", "StrEnum") for name in cls.outside())
+    if not is_enum or not isinstance(first, Const):
+        return None
+    return first if any(same(first, value) for value in cls.attrs.values()) else None
 
 
 def _is_function_class(cls: Class) -> bool:
@@ -260,12 +272,16 @@ def _name_all(m: Machine, items: dict[Plain, Value] | dict[str, Value]) -> None:
 
 
 def adopt(m: Machine, value: Value, path: str) -> None:
-    """Note that a layer or module is kept under a name (``fc1``, ``net.3``)."""
+    """Note that a layer or module is kept under a name (``fc1``, ``net.3``).
+
+    A branch that may not be taken gives a name only to what has none: names are not taken back with it.
+    """
     for choice in alternatives(value):
         if isinstance(choice, LayerVal):
-            choice.layer.stored = True
-            choice.layer.name = path
-        elif isinstance(choice, Instance):
+            if not (m.maybe and choice.layer.stored):
+                choice.layer.stored = True
+                choice.layer.name = path
+        elif isinstance(choice, Instance) and not (m.maybe and choice.stored):
             choice.stored = True
             choice.name = path
             if choice.cls is None:

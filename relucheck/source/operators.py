@@ -13,6 +13,7 @@ from fractions import Fraction
 from typing import Any
 
 from relucheck.net import Arg, Symbol
+from relucheck.source import known
 from relucheck.source.drafts import NodeDraft
 from relucheck.source.machine import Machine, to_arg
 from relucheck.source.shapes import broadcast
@@ -67,7 +68,11 @@ MAX_LENGTH = 256
 def binary(m: Machine, op: type[ast.operator], left: Value, right: Value, inplace: bool = False) -> Value:
     """The value of ``left op right``."""
     if _is_tensor(left) or _is_tensor(right):
-        return tensor_binary(m, NODE_OPS.get(op, "elementwise"), left, right, inplace)
+        name = NODE_OPS.get(op, "elementwise")
+        numbers = known.paired(name, left, right) if _is_constant(left) or _is_constant(right) else None
+        if numbers is not None:
+            return known.tensor_of(m, numbers, name)
+        return tensor_binary(m, name, left, right, inplace)
     if isinstance(left, Const) and isinstance(right, Const):
         return _constants(op, left.value, right.value)
     if isinstance(left, Item) or isinstance(right, Item):
@@ -83,6 +88,10 @@ def _is_tensor(value: Value) -> bool:
     if isinstance(value, OneOf):
         return any(isinstance(v, Tensor) for v in value.values)
     return isinstance(value, Tensor | ParamOf)
+
+
+def _is_constant(value: Value) -> bool:
+    return isinstance(value, Tensor) and value.node.op == "constant"
 
 
 def _constants(op: type[ast.operator], a: Any, b: Any) -> Value:

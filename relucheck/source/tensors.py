@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from relucheck.net import UNKNOWN, Arg, Dim, Shape, Symbol
 from relucheck.ops import FUNCTIONS, METHODS, OPS, TORCH, Kind, Spelling
+from relucheck.source import known
 from relucheck.source.binding import Arguments, Bound, bind
 from relucheck.source.drafts import NodeDraft
 from relucheck.source.machine import Machine, tensors_in, to_arg
@@ -40,6 +41,9 @@ def spelling_of(name: str) -> Spelling | None:
 
 def call_function(m: Machine, spelling: Spelling, arguments: Arguments, name: str) -> Value:
     """Record a call of a torch function."""
+    numbers = known.function(name, arguments) if _is_constant(arguments) else None
+    if numbers is not None:
+        return known.tensor_of(m, numbers, name)
     bound = bind(spelling, arguments)
     special = _SPECIAL.get(spelling.op)
     if special is not None:
@@ -52,12 +56,21 @@ def call_function(m: Machine, spelling: Spelling, arguments: Arguments, name: st
     return apply(m, spelling.op, source, bound, name)
 
 
+def _is_constant(arguments: Arguments) -> bool:
+    """Whether a constant tensor is among the first arguments: only then numbers may be known."""
+    return any(isinstance(v, Tensor) and v.node.op == "constant" for v in arguments.args[:2])
+
+
 def call_method(m: Machine, tensor: Tensor, name: str, arguments: Arguments) -> Value:
     """Record a call of a tensor's method."""
     tensor = m.resolve(tensor)
-    known = _METHODS.get(name)
-    if known is not None:
-        return known(m, tensor, arguments)
+    if tensor.node.op == "constant":
+        result = known.method(m, tensor, name, arguments)
+        if result is not None:
+            return result
+    special = _METHODS.get(name)
+    if special is not None:
+        return special(m, tensor, arguments)
     spelling = METHODS.get(name)
     if spelling is None:
         return m.opaque(tensor, *arguments.values(), spelling=name)
@@ -385,6 +398,10 @@ def index(m: Machine, tensor: Tensor, key: Value) -> Value:
     """``x[key]``."""
     tensor = m.resolve(tensor)
     node = tensor.node
+    row = known.row_of(tensor)
+    element = known.item(m, row, key) if row is not None else None
+    if element is not None:
+        return element
     if node.op in ("unknown", "input", "chunk", "parts", "max") and isinstance(key, Const):
         return part(m, tensor, key.value if isinstance(key.value, int) else None)
     extra = [t.node for t in tensors_in(key)]

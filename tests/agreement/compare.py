@@ -93,20 +93,23 @@ def alike(said: Label, ran: Label, aliases: Aliases | None = None) -> bool:
 
 
 def _paths(path: tuple[str, ...], aliases: Aliases) -> Iterator[tuple[str, ...]]:
-    """A path and, where a module on it has several, the others."""
+    """A path and, where a module on it has several, the others; such a one also without its holder."""
     yield path
     for length in range(1, len(path) + 1):
         for other in aliases.get(".".join(path[:length]), ()):
             yield (*other.split("."), *path[length:])
+            yield (other.rpartition(".")[2], *path[length:])
 
 
 def _leads_to(said: Label, path: tuple[str, ...]) -> bool:
     """Whether all of a path is in the longer one, in order; a function may apply a layer's parameters."""
-    if not said.path:
+    if not said.path or not path:
         return True
     words = iter(said.path)
     missing = [word for word in path if word not in words]
-    return not missing or (said.is_function and missing == [path[-1]])
+    if said.is_function:
+        return not missing or missing == [path[-1]]
+    return not missing and path[-1] == said.path[-1]
 
 
 def compare(source: Net, tape: Net, aliases: Aliases | None = None) -> Agreement:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from textwrap import dedent
+
 import pytest
 
-from relucheck.net import Symbol, smaller
+from relucheck.net import UNKNOWN, Symbol, smaller
 from tests.source.reading import chain, forward, read, read_files
 
 RELUS = {
@@ -524,3 +526,224 @@ def test_attributes_of_a_sequential_are_its_elements() -> None:
     ConvNorm()(torch.randn(1, 3, 8, 8))
     """
     assert chain(read(text)) == ["conv[conv]", "batch_norm[bn]"]
+
+
+# -- what builders of networks compute with ---------------------------------------------------------
+
+
+def widths(code: str, header: str = "") -> list[object]:
+    """The output widths of the layers that code makes with ``add(width)``."""
+    text = f"""
+    {header}
+    import collections.abc, dataclasses, functools, itertools, math, numbers, operator, os, re, types
+    from enum import Enum
+    layers = []
+    def add(width):
+        layers.append(nn.Linear(4, width))
+    """
+    net = read(dedent(text) + dedent(code))
+    return [layer.args["out_features"] for layer in net.layers if layer.op == "linear"]
+
+
+def test_widths_of_a_regnet_are_computed_with_torch() -> None:
+    code = """
+    cont = torch.arange(5) * 8.5 + 24
+    exps = torch.round(torch.log(cont / 24) / math.log(2.2))
+    rounded = torch.round(torch.divide(24 * torch.pow(2.2, exps), 8)) * 8
+    [add(width) for width in rounded.int().tolist()]
+    distinct, counts = torch.unique(rounded.int(), return_counts=True)
+    [add(count) for count in counts.tolist()]
+    add(len(torch.unique(rounded)))
+    [add(n) for n in (4 ** torch.arange(2)).flip(0).tolist()]
+    [add(step) for step in torch.diff(torch.tensor([2, 5, 9])).tolist()]
+    """
+    assert widths(code) == [24, 24, 56, 56, 56, 2, 3, 2, 4, 1, 3, 4]
+
+
+def test_drop_rates_are_known_numbers() -> None:
+    code = """
+    rates = [x.item() for x in torch.linspace(0, 0.2, 5)]
+    [add(1 if rate > 0.0 else 2) for rate in rates]
+    [add(len(rows.tolist())) for rows in torch.linspace(0, 1, 5).split([2, 3])]
+    import numpy as np
+    add(int(np.ceil(np.sqrt(17))))
+    """
+    assert widths(code) == [2, 1, 1, 1, 1, 2, 3, 5]
+
+
+def test_unknown_bounds_give_no_numbers() -> None:
+    text = """
+    class M(nn.Module):
+        def __init__(self, depth):
+            super().__init__()
+            rates = [x.item() for x in torch.linspace(0, 0.2, depth)]
+            self.fc = nn.Linear(4, 8 if rates[0] > 0 else 4)
+
+        def forward(self, x):
+            return self.fc(x)
+    """
+    assert [layer.args["out_features"] for layer in read(text).layers] == [UNKNOWN]
+
+
+def test_abstract_classes_tell_rows_from_numbers() -> None:
+    code = """
+    def pair(x):
+        if isinstance(x, collections.abc.Iterable) and not isinstance(x, str):
+            return tuple(x)
+        return tuple(itertools.repeat(x, 2))
+    [add(width) for width in (*pair(3), *pair((4, 5)), *pair([6, 7]))]
+    add(1 if isinstance(pair, collections.abc.Callable) else 2)
+    add(1 if isinstance(3.5, numbers.Number) else 2)
+    add(1 if isinstance({}, collections.abc.Mapping) else 2)
+    """
+    assert widths(code) == [3, 3, 4, 5, 6, 7, 1, 1, 1]
+
+
+def test_a_partial_is_told_from_a_class_and_taken_apart() -> None:
+    code = """
+    def unbind(layer):
+        if isinstance(layer, functools.partial):
+            return layer.func, layer.keywords["bias"], layer.args[0]
+        if isinstance(layer, types.FunctionType):
+            return None, 9, 9
+        return layer, 1, 2
+    for layer in (functools.partial(nn.Linear, 7, bias=8), nn.ReLU, lambda: 0):
+        kind, bias, first = unbind(layer)
+        add(bias)
+        add(first)
+    """
+    assert widths(code) == [8, 7, 1, 2, 9, 9]
+
+
+def test_dataclasses_with_factories_and_replaced_fields() -> None:
+    code = """
+    @dataclasses.dataclass
+    class Cfg:
+        width: int = 8
+        blocks: list = dataclasses.field(default_factory=list)
+        depth: int = dataclasses.field(default=3)
+        def __post_init__(self):
+            self.hidden = 4 * self.width
+    first, second = Cfg(), Cfg()
+    first.blocks.append(1)
+    wide = dataclasses.replace(first, width=16)
+    [add(n) for n in (len(first.blocks), len(second.blocks), wide.width, wide.depth, first.hidden)]
+    add(dataclasses.asdict(wide)["width"])
+    """
+    assert widths(code) == [1, 0, 16, 3, 32, 16]
+
+
+def test_block_strings_are_taken_apart() -> None:
+    code = r"""
+    options = {}
+    for op in "r2_k3_c24".split("_"):
+        key, value = re.split(r"(\d.*)", op)[:2]
+        options[key] = int(value)
+    [add(options[key]) for key in ("r", "k", "c")]
+    add(1 if "12".isdigit() else 2)
+    add(len("a.b".partition(".")))
+    """
+    assert widths(code) == [2, 3, 24, 1, 3]
+
+
+def test_a_pattern_that_could_take_exponential_time_is_not_run() -> None:
+    assert widths(r'add(len(re.split("(a+)+b", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaac")))') == [UNKNOWN]
+
+
+def test_what_libraries_and_classes_have() -> None:
+    code = """
+    add(1 if "silu" in dir(torch.nn.functional) else 2)
+    add(1 if hasattr(torch.nn, "GELU") else 2)
+    add(1 if torch.jit.is_scripting() else 2)
+    class Base: pass
+    class Child(Base): pass
+    add(1 if issubclass(Child, Base) else 2)
+    add(1 if issubclass(Base, Child) else 2)
+    add(int(os.environ.get("WIDTH", "6")))
+    """
+    assert widths(code) == [1, 1, 2, 1, 2, 6]
+
+
+def test_lists_joined_by_sum_and_products_by_reduce() -> None:
+    code = """
+    [add(width) for width in sum([[n] + [1] * (n - 1) for n in (2, 3)], [])]
+    add(functools.reduce(operator.mul, (2, 3, 4), 1))
+    [add(10 * a + b) for a, b in itertools.product((1, 2), (3,))]
+    """
+    assert widths(code) == [2, 1, 3, 1, 1, 24, 13, 23]
+
+
+def test_a_member_of_an_enumeration_by_its_value_and_the_locals() -> None:
+    code = """
+    class Order(str, Enum):
+        FIRST = "first"
+        LAST = "last"
+    def build(depth, order="last"):
+        add(1 if Order(order) == Order.LAST else 2)
+        add(locals()["depth"])
+    build(5)
+    """
+    assert widths(code) == [1, 5]
+
+
+def test_an_element_of_a_sequential_has_the_name_it_was_given() -> None:
+    init = """
+    from collections import OrderedDict
+    self.net = nn.Sequential(OrderedDict(fc=nn.Linear(4, 4), act=nn.ReLU()))
+    self.net.add_module("out", nn.Linear(4, 2))
+    """
+    assert chain(forward("return self.net(x)", init)) == ["linear[net.fc]", "relu[net.act]", "linear[out]"]
+
+
+def test_elements_of_a_sequential_of_unknown_length_are_never_certain() -> None:
+    text = """
+    class M(nn.Module):
+        def __init__(self, depth):
+            super().__init__()
+            self.net = nn.Sequential(*[nn.Linear(4, 4) for _ in range(depth)])
+        def forward(self, x):
+            return self.net(x)
+    """
+    assert {node.maybe for node in read(text).nodes if node.op == "linear"} == {True}
+
+
+def test_slices_of_texts_and_filtered_lists() -> None:
+    code = """
+    add(int("w48"[1:]))
+    [add(n) for n in filter(None, [2, None, 0, 3])]
+    [add(n) for n in filter(lambda n: n > 2, [2, 3, 4])]
+    """
+    assert widths(code) == [48, 2, 3, 3, 4]
+
+
+def test_a_forward_that_init_chooses() -> None:
+    text = """
+    class M(nn.Module):
+        def __init__(self, kind="split"):
+            super().__init__()
+            self.fc = nn.Linear(4, 4)
+            if kind == "split":
+                self.forward = self.forward_split
+            else:
+                self.forward = self.forward_whole
+        def forward_split(self, x):
+            return F.relu(self.fc(x))
+        def forward_whole(self, x):
+            return torch.tanh(self.fc(x))
+    M()(torch.randn(2, 4))
+    """
+    assert chain(read(text))[:2] == ["linear[fc]", "relu"]
+
+
+def test_a_branch_that_may_not_be_taken_renames_no_layer() -> None:
+    text = """
+    class M(nn.Module):
+        def __init__(self, tie):
+            super().__init__()
+            self.fc = nn.Linear(4, 4)
+            if tie:
+                self.other = self.fc
+        def forward(self, x):
+            return self.fc(x)
+    """
+    assert chain(read(text)) == ["linear[fc]"]
