@@ -201,7 +201,7 @@ class Recorder:
         """Reads a call that is about to run, and counts units if it is an activation."""
         self.settle()
         tensors = list(flat([*args, *kwargs.values()]))
-        if self.tracer is not None:
+        if self.tracer is not None and not self.reading_loss:
             self.tracer.step(op, args, tensors)
         with torch.no_grad():
             return self._call(op, args, kwargs, tensors)

@@ -4,6 +4,7 @@ Reading an operation (what is it, whose units are these?) costs more than many a
 networks do the same in every pass. So a pass that is read in full leaves a *trace*: which operation ran on
 which other one's result. As long as a later pass does the same, step for step, what was found out about the
 first holds for it. Where it does something else it is no replay, nothing of it counts, and it has to be read.
+What a loop does with the network's output, losses and metrics, need not be the same.
 """
 
 from __future__ import annotations
@@ -174,9 +175,11 @@ class Replay:
     feed_more = feed
 
     def before(self, op: AtenOp, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Replay | None:
-        """Compares a step with the trace, and counts units where it is an activation."""
+        """Compares a step of the network with the trace, and counts units where it is an activation."""
         if self.diverged:
             return None
+        if self.reading_loss:
+            return self
         tensors = list(flat((*args, *kwargs.values()) if kwargs else args))
         steps, position = self.trace.steps, self.position
         self.position += 1
