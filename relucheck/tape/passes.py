@@ -29,6 +29,7 @@ _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 def run_pass(session: Session, batch: Batch) -> None:
     """One batch forward and backward; the first one also gives the net and the source lines."""
+    _refuse(session, batch)
     session.sites.samples = batch.samples(session.batch_axis)
     if session.sites.samples == 0:
         raise ProbeError(f"batch {session.batches} holds no sample (inputs of shape {batch.shapes()})")
@@ -38,7 +39,8 @@ def run_pass(session: Session, batch: Batch) -> None:
     keep_outputs(session, recorder, output)
     if session.read is None:
         keep_net(session, recorder, batch)
-    gradients = backward_of(session, loss)
+    with Explained(session, recorder, batch, "backward pass"):
+        gradients = backward_of(session, loss)
     sound = _keep_gradients(session, gradients)
     session.sites.end_pass()
     session.samples += session.sites.samples
@@ -46,6 +48,18 @@ def run_pass(session: Session, batch: Batch) -> None:
     if session.non_finite is None:
         sound = sound and all(map(finite, (loss, *tensors_in(output))))
         session.non_finite = None if sound else broken or _hunted(session, batch, loss)
+
+
+def _refuse(session: Session, batch: Batch) -> None:
+    """Refuses tensors that cannot be measured."""
+    for tensor in batch.tensors:
+        if tensor.is_meta:
+            raise ProbeError(f"batch {session.batches} is on the meta device and holds no numbers")
+        if tensor.is_nested:
+            raise ProbeError(
+                f"batch {session.batches} holds a nested tensor, whose samples have no common shape: "
+                "pad it (torch.nested.to_padded_tensor)"
+            )
 
 
 def _recorder(session: Session, *, detailed: bool) -> Recorder:
@@ -80,13 +94,14 @@ class Explained:
     session: Session
     recorder: Recorder
     batch: Batch
+    where: str = ""
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, kind: object, error: BaseException | None, trace: TracebackType | None) -> None:
         if isinstance(error, Exception) and not isinstance(error, ProbeError) and not _ours(trace):
-            where = "loss function" if self.recorder.reading_loss else "model"
+            where = self.where or ("loss function" if self.recorder.reading_loss else "model")
             raise ProbeError(_complaint(where, self.session, self.batch, error)) from error
 
 

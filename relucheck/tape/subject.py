@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from torch import Tensor, nn
 
 from relucheck.measurements import DETERMINED_FROM, Affine, NonFinite, Verdict
-from relucheck.tape.affine import affine_path, judge_affine
+from relucheck.tape.affine import affine_path, identities, judge_affine
 from relucheck.tape.batches import Batch
 from relucheck.tape.figures import measurements_of
 from relucheck.tape.finite import finite
@@ -69,7 +69,7 @@ class Subject:
         """Whether the network is affine, asked once, on the first batch, where its operations allow it."""
         if self.affine is not None:
             return
-        path = affine_path(self.session.net, frozenset())
+        path = affine_path(self.session.net, identities(self.session.net, self.model))
         if path is None:
             self.affine = Affine(Verdict.NOT_AFFINE)
             return

@@ -90,10 +90,11 @@ class Counts:
         if self.current is None:
             return
         seen, self.current = self.current, None
-        self.fired += _total(seen.fired)
-        self.on &= seen.on.cpu()
+        # not in place: a tensor made under inference mode must not be changed outside it
+        self.fired = self.fired + _total(seen.fired)
+        self.on = self.on & seen.on.cpu()
         if seen.responded is not None:
-            self.responded += _total(seen.responded)
+            self.responded = self.responded + _total(seen.responded)
         self.by_sample &= seen.fired.ndim == 2
         self.samples += samples
         self.calls = max(self.calls, seen.calls)
@@ -223,6 +224,8 @@ def between_samples(z: Tensor, axis: int | None, samples: int) -> float | None:
     Taken unit by unit, since units with a huge bias say nothing about the others. None with a single
     sample or where axis 0 is not the batch.
     """
+    if z.layout is not torch.strided:
+        return None
     parts = by_sample(z, axis, samples)
     if parts.ndim != 3 or samples < 2:
         return None
