@@ -218,13 +218,15 @@ class Affine:
 
     ``spread`` is the largest relative difference of the vector-Jacobian product over probes at
     several scales, None where it was not needed. ``layers`` are the affine layers that collapse;
-    for a chain of ``nn.Linear``, ``equivalent`` is the one layer that does the same, and
+    ``learns``: a slope of it is trained, so that it need not stay so (PReLU of slope 1). For a chain of
+    ``nn.Linear``, ``equivalent`` is the one layer that does the same, and
     ``difference`` the largest relative difference of its outputs from the network's.
     """
 
     verdict: Verdict = Verdict.NOT_TESTED
     spread: float | None = None
     layers: tuple[str, ...] = ()
+    learns: bool = False
     equivalent: str = ""
     difference: float | None = None
     node: int | None = None

@@ -25,7 +25,7 @@ from relucheck.experiments.structure import Site, Structure, structure_of
 from relucheck.net import Net
 from relucheck.tape.batches import Batch, LossFunction, ProbeError
 from relucheck.tape.passes import ours
-from relucheck.tape.probe import refuse_lazy
+from relucheck.tape.probe import refuse_empty
 from relucheck.tape.state import kept, kept_randomness
 from relucheck.targets import words_of
 
@@ -62,7 +62,7 @@ class Ready:
 def start_of(experiment: Experiment, seed: int, steps: int) -> Start:
     """Reads the batches and, on a copy, the network; the experiment's own model is never run."""
     try:
-        refuse_lazy(experiment.model)
+        refuse_empty(experiment.model)
     except ProbeError as error:
         raise ExperimentError(str(error)) from None
     training, held_out = training_batches(experiment, steps), held_out_batches(experiment)

@@ -29,7 +29,8 @@ batches = [torch.randn(64, 8)]
 ```
 
 ## Silent on
-A single layer (linear and logistic regression); networks with integer inputs.
+A single layer (linear and logistic regression); networks with integer or sparse inputs; a PReLU that starts with
+slope 1 and learns to bend.
 
 ## References
 Theory D6: the test `f(x) + f(y) - f(x+y) - f(0)` fails on 50 affine layers in float32 by cancellation,
@@ -49,7 +50,7 @@ RULE = Rule("RLU621", "affine-network", Severity.ERROR, Measurements)
 def check(m: Measurements) -> Iterator[Finding]:
     """At most one finding, at the last affine layer."""
     affine = m.affine
-    if m.non_finite is not None or len(affine.layers) < 2:
+    if m.non_finite is not None or len(affine.layers) < 2 or affine.learns:
         return
     if affine.verdict is Verdict.AFFINE:
         yield RULE.at(affine.span, _message(affine), help=_HELP, layer=affine.layers[-1])

@@ -34,12 +34,24 @@ _SCALINGS = frozenset({"mul", "div", "matmul"})
 def affine_path(net: Net, stuck: frozenset[int]) -> tuple[Node, ...] | None:
     """The affine layers between input and output, or None if any other step may bend the map.
 
-    ``stuck`` are the activations all of whose units are always on or always off on the data.
+    ``stuck`` are the activations all of whose units are always on or always off on the data, and identities.
     """
     path = list(_behind(net, tuple(output.node for output in net.outputs)))
     if not all(_straight(net, node, stuck) for node in path):
         return None
     return tuple(node for node in sorted(path, key=lambda n: n.id) if node.kind is Kind.AFFINE)
+
+
+def identities(net: Net, model: nn.Module) -> frozenset[int]:
+    """The leaky activations whose slope is 1 on both sides: ``LeakyReLU(True)``, a PReLU as it may start."""
+    leaky = {n.id for n in net.nodes if n.op == "leaky_relu" and net.args_of(n).get("negative_slope") == 1}
+    return frozenset(leaky | {i for i, slope in _slopes(net, model).items() if bool((slope == 1).all())})
+
+
+def _slopes(net: Net, model: nn.Module) -> dict[int, Tensor]:
+    """The slopes of the PReLU modules, by node."""
+    layers = {n.id: layer for n in net.nodes if n.op == "prelu" and (layer := net.layer_of(n)) is not None}
+    return {i: _weight_of(model.get_submodule(layer.name)) for i, layer in layers.items()}
 
 
 def _behind(net: Net, ends: tuple[int, ...]) -> Iterator[Node]:
@@ -65,7 +77,7 @@ def judge_affine(model: nn.Module, batch: Batch, path: tuple[Node, ...], net: Ne
     """The verdict on a model whose steps all look affine; the model is put in eval mode."""
     inputs = batch.tensors
     names = tuple(net.label(node) for node in path)
-    if not inputs or not all(t.is_floating_point() for t in inputs):
+    if not inputs or not all(t.is_floating_point() and t.layout is torch.strided for t in inputs):
         return Affine(layers=names)
     model.eval()
     spread, size = _spread(model, batch)
@@ -76,7 +88,8 @@ def judge_affine(model: nn.Module, batch: Batch, path: tuple[Node, ...], net: Ne
     equivalent, difference = collapsed(model, batch, path, net)
     end = path[-1] if path else None
     place = (end.id, end.span) if end is not None else (None, None)
-    return Affine(Verdict.AFFINE, spread, names, equivalent, difference, *place)
+    learns = any(slope.requires_grad for slope in _slopes(net, model).values())
+    return Affine(Verdict.AFFINE, spread, names, learns, equivalent, difference, *place)
 
 
 def _spread(model: nn.Module, batch: Batch) -> tuple[float, float]:
@@ -156,9 +169,13 @@ def _product_of(modules: Mapping[str, nn.Module], layers: list[Layer]) -> tuple[
 
 
 def _weight(module: nn.Module) -> Tensor:
+    return _weight_of(module).detach().double()
+
+
+def _weight_of(module: nn.Module) -> Tensor:
     weight = module.weight
-    assert isinstance(weight, Tensor)  # the layers are nn.Linear
-    return weight.detach().double()
+    assert isinstance(weight, Tensor)  # it is an nn.Linear or nn.PReLU
+    return weight
 
 
 def _bias(module: nn.Module) -> Tensor:

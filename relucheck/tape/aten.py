@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 CANONICAL: Mapping[str, str] = {
-    **dict.fromkeys(("mm", "addmm", "linear", "_addmm_activation"), "linear"),
+    **dict.fromkeys(("mm", "addmm", "linear", "_addmm_activation", "_sparse_mm", "_sparse_addmm"), "linear"),
     **dict.fromkeys(("bmm", "baddbmm", "matmul", "dot", "mv", "addmv", "addbmm"), "matmul"),
     **dict.fromkeys(
         ("convolution", "_convolution", "mkldnn_convolution", "convolution_overrideable"), "conv"

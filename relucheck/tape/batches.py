@@ -169,9 +169,20 @@ def own_loss(output: Any) -> Tensor | None:
     return own if isinstance(own, Tensor) else None
 
 
-def _scalar(loss: Any) -> Tensor:
+def _scalar(returned: object) -> Tensor:
+    loss = returned
     if not isinstance(loss, Tensor):
         raise ProbeError(f"the loss function must return a tensor, not {type(loss).__name__}")
+    if loss.is_complex():
+        raise ProbeError(
+            f"the loss function returned {loss.dtype}: a loss must be real, take its abs() or .real"
+        )
+    if loss.is_meta:
+        raise ProbeError("the loss is on the meta device: some part of the model holds no numbers")
+    if (
+        not loss.is_floating_point()
+    ):  # a count or a comparison, of which RLU613 says that nothing depends on it
+        loss = loss.double()
     return loss if loss.ndim == 0 else loss.mean()
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from relucheck.measurements import Activation, Affine, Gradient, Measurements, OutputUnits, Verdict
 from relucheck.net import Net, Node
 from relucheck.ops import Kind
-from relucheck.tape.affine import affine_path, judge_affine
+from relucheck.tape.affine import affine_path, identities, judge_affine
 from relucheck.tape.graph import trunk_of
 from relucheck.tape.names import layer_of, owner_of
 from relucheck.tape.session import Session
@@ -23,7 +23,7 @@ def affine_of(session: Session) -> Affine:
         for c in session.sites.counts.values()
         if c.node is not None and len(c.dead_units) + len(c.linear_units) == c.units and c.plateau.identity
     )
-    path = affine_path(session.net, stuck)
+    path = affine_path(session.net, stuck | identities(session.net, session.model))
     if path is None:
         return Affine(Verdict.NOT_AFFINE)
     return judge_affine(session.model, session.first_batch, path, session.net)

@@ -79,10 +79,19 @@ _TINY, _HUGE = 1e-15, 1e15
 
 def norm(tensor: Tensor) -> float:
     """The Frobenius norm; in double precision where squares of single precision would underflow."""
-    value = float(torch.linalg.vector_norm(tensor.detach().flatten()))
+    entries = entries_of(tensor.detach())
+    value = float(torch.linalg.vector_norm(entries))
     if _TINY < value < _HUGE:
         return value
-    return float(torch.linalg.vector_norm(tensor.detach().flatten(), dtype=torch.float64))
+    wide = torch.complex128 if entries.is_complex() else torch.float64
+    return float(torch.linalg.vector_norm(entries, dtype=wide))
+
+
+def entries_of(tensor: Tensor) -> Tensor:
+    """The entries of a tensor of any layout on one axis; of a sparse one those that it stores."""
+    if tensor.layout is torch.strided:
+        return tensor.flatten()
+    return (tensor.coalesce() if tensor.layout is torch.sparse_coo else tensor).values().flatten()
 
 
 def norms(tensors: Sequence[Tensor]) -> list[float]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from relucheck.measurements import NonFinite, Phase
 from relucheck.tape.batches import Batch, ProbeError, loss_of, named_tensors_in, tensors_in
 from relucheck.tape.finite import Hunt, finite, is_mask, kind_of, located
-from relucheck.tape.gradients import GradientWatch, Sum, is_reentrant, norms, weight_gradients
+from relucheck.tape.gradients import GradientWatch, Sum, entries_of, is_reentrant, norms, weight_gradients
 from relucheck.tape.graph import net_of
 from relucheck.tape.modes import following, recording
 from relucheck.tape.names import owner_of
@@ -33,12 +33,14 @@ _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 def run_pass(session: Session, batch: Batch) -> None:
     """One batch forward and backward; the first one also gives the net and the source lines."""
+    _refuse(session, batch)
     session.sites.samples = batch.samples(session.batch_axis)
     if session.sites.samples == 0:
         raise ProbeError(f"batch {session.batches} holds no sample (inputs of shape {batch.shapes()})")
     broken = _broken_input(session, batch)
-    output, loss = _replayed(session, batch) or _recorded(session, batch)
-    gradients = backward_of(session, loss)
+    output, loss, recorder = _replayed(session, batch) or _recorded(session, batch)
+    with Explained(session, recorder, batch, "backward pass"):
+        gradients = backward_of(session, loss)
     sound = _keep_gradients(session, gradients)
     session.sites.end_pass()
     session.samples += session.sites.samples
@@ -48,7 +50,19 @@ def run_pass(session: Session, batch: Batch) -> None:
         session.non_finite = None if sound else broken or _hunted(session, batch, loss)
 
 
-def _recorded(session: Session, batch: Batch) -> tuple[Any, Tensor]:
+def _refuse(session: Session, batch: Batch) -> None:
+    """Refuses tensors that cannot be measured."""
+    for tensor in batch.tensors:
+        if tensor.is_meta:
+            raise ProbeError(f"batch {session.batches} is on the meta device and holds no numbers")
+        if tensor.is_nested:
+            raise ProbeError(
+                f"batch {session.batches} holds a nested tensor, whose samples have no common shape: "
+                "pad it (torch.nested.to_padded_tensor)"
+            )
+
+
+def _recorded(session: Session, batch: Batch) -> tuple[Any, Tensor, Recorder]:
     """Output and loss of a pass that is read in full; the first one leaves the net and a trace."""
     first = session.read is None
     recorder = Recorder(
@@ -64,17 +78,17 @@ def _recorded(session: Session, batch: Batch) -> tuple[Any, Tensor]:
     keep_outputs(session, recorder.values.get, output)
     if first:
         keep_net(session, recorder, batch)
-    return output, loss
+    return output, loss, recorder
 
 
-def _replayed(session: Session, batch: Batch) -> tuple[Any, Tensor] | None:
+def _replayed(session: Session, batch: Batch) -> tuple[Any, Tensor, Replay] | None:
     """Output and loss of a pass that did what the trace says; otherwise nothing of it counts."""
     if session.trace is None:
         return None
     replay = Replay(session.trace, session.sites)
     output, loss = run_recorded(session, replay, batch)
     if replay.done and keep_known_outputs(session, output):
-        return output, loss
+        return output, loss, replay
     session.trace = None
     session.sites.abandon()
     return None
@@ -101,13 +115,14 @@ class Explained:
     session: Session
     recorder: Recorder | Replay
     batch: Batch
+    where: str = ""
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, kind: object, error: BaseException | None, trace: TracebackType | None) -> None:
         if isinstance(error, Exception) and not isinstance(error, ProbeError) and not ours(trace):
-            where = "loss function" if self.recorder.reading_loss else "model"
+            where = self.where or ("loss function" if self.recorder.reading_loss else "model")
             raise ProbeError(_complaint(where, self.session, self.batch, error)) from error
 
 
@@ -156,7 +171,7 @@ def backward_of(session: Session, loss: Tensor) -> Mapping[str, Tensor | None]:
 
 def _keep_gradients(session: Session, gradients: Mapping[str, Tensor | None]) -> bool:
     """Adds a batch to the sums; whether all of it was finite."""
-    dense = {name: _dense(gradient) for name, gradient in gradients.items() if gradient is not None}
+    dense = {name: entries_of(gradient) for name, gradient in gradients.items() if gradient is not None}
     sizes = dict(zip(dense, norms(list(dense.values())), strict=True))
     for name in gradients:
         total = session.sums.setdefault(name, Sum())
@@ -166,10 +181,6 @@ def _keep_gradients(session: Session, gradients: Mapping[str, Tensor | None]) ->
     if session.batches == 0:
         session.moving.update({name: int(torch.count_nonzero(gradient)) for name, gradient in dense.items()})
     return all(map(math.isfinite, sizes.values()))
-
-
-def _dense(gradient: Tensor) -> Tensor:
-    return gradient.coalesce().values() if gradient.is_sparse else gradient
 
 
 def keep_outputs(session: Session, made: Callable[[Tensor], Value | None], output: Any) -> None:

@@ -53,7 +53,7 @@ def measure(
     """
     if not isinstance(model, nn.Module):
         raise ProbeError(f"model must be an nn.Module, not {type(model).__name__}")
-    refuse_lazy(model)
+    refuse_empty(model)
     _refuse_sharded(model)
     model = unwrapped(model)  # a pass through DDP itself would wait for the other ranks
     others = (loss_fn,) if isinstance(loss_fn, nn.Module) else ()
@@ -78,11 +78,16 @@ def _note(session: Session, scaler: torch.amp.GradScaler) -> None:
     session.loss_scale = float(scaler.get_scale())
 
 
-def refuse_lazy(model: nn.Module) -> None:
-    """Raises ProbeError for a model whose parameters have no shape yet."""
-    lazy = [name for name, p in model.named_parameters() if nn.parameter.is_lazy(p)]
-    if lazy:
-        raise ProbeError(f"{lazy[0]} has no shape yet: run the model once on real data before probing it")
+def refuse_empty(model: nn.Module) -> None:
+    """Raises ProbeError for parameters without numbers: those of lazy layers and of the meta device."""
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if nn.parameter.is_lazy(tensor):
+            raise ProbeError(f"{name} has no shape yet: run the model once on real data before probing it")
+        if tensor.is_meta:
+            raise ProbeError(
+                f"{name} is on the meta device and holds no numbers: give the model memory "
+                "(model.to_empty(device=...)) and load or initialise its weights before probing it"
+            )
 
 
 def _refuse_sharded(model: nn.Module) -> None:

@@ -189,7 +189,7 @@ class Recorder:
 
     def _move(self, tensor: Tensor, value: Value, start: int) -> None:
         """A tensor's value under its new step; what was written in place stays seen by every view."""
-        written = self.values.writes.get(tensor.untyped_storage().data_ptr())
+        written = self.values.written(tensor)
         if written is not None and written.node >= start:
             self.values.write(tensor, value)
         else:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from torch import Tensor, nn
 
 from relucheck.measurements import DETERMINED_FROM, Affine, NonFinite, Verdict
-from relucheck.tape.affine import affine_path, judge_affine
+from relucheck.tape.affine import affine_path, identities, judge_affine
 from relucheck.tape.batches import Batch
 from relucheck.tape.finite import finite
 from relucheck.tape.meeting import in_group
@@ -102,7 +102,7 @@ class Subject:
             self.norms = {name: weight.norm for name, weight in self.session.weights_now().items()}
         if self.affine is not None or in_group():
             return
-        path = affine_path(self.session.net, frozenset())
+        path = affine_path(self.session.net, identities(self.session.net, self.model))
         if path is None:
             self.affine = Affine(Verdict.NOT_AFFINE)
             return

@@ -96,11 +96,13 @@ class Counts:
     def fold(self, samples: int) -> None:
         """Ends a pass of that many samples."""
         parts, self.current = self.current, []
-        for seen in parts:
-            self.fired += _total(seen.fired)
-            self.on &= seen.on.cpu()
+        for (
+            seen
+        ) in parts:  # nothing in place: a tensor made under inference mode must not be changed outside it
+            self.fired = self.fired + _total(seen.fired)
+            self.on = self.on & seen.on.cpu()
             if seen.responded is not None:
-                self.responded += _total(seen.responded)
+                self.responded = self.responded + _total(seen.responded)
             self.by_sample &= seen.fired.ndim == 2 and len(parts) == 1
             self.calls = max(self.calls, seen.calls)
         self.samples += samples if parts else 0
@@ -238,6 +240,8 @@ def between_samples(z: Tensor, axis: int | None, samples: int) -> float | None:
     Taken unit by unit, since units with a huge bias say nothing about the others. None with a single
     sample or where axis 0 is not the batch.
     """
+    if z.layout is not torch.strided:
+        return None
     parts = by_sample(z, axis, samples)
     if parts.ndim != 3 or samples < 2:
         return None

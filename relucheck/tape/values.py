@@ -63,13 +63,31 @@ class Value:
     source: Source | None = field(default=None, repr=False)
 
 
-def key_of(tensor: Tensor) -> Key:
+def key_of(tensor: Tensor) -> Key | None:
     """What identifies a tensor's values while they live: address, shape and strides.
 
     Object identity does not: autograd hands out new objects for views, and saves detached aliases.
     Every operation that makes a tensor overwrites its key, so that a reused address misleads nobody.
+    A sparse tensor lives where its stored values do; None for tensors of torch.func, which have no memory.
     """
-    return (tensor.data_ptr(), tuple(tensor.shape), tensor.stride())
+    memory = _memory(tensor)
+    if memory is None:
+        return None
+    return (memory.data_ptr(), tuple(tensor.shape), memory.stride())
+
+
+_COMPRESSED = frozenset({torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc})
+
+
+def _memory(tensor: Tensor) -> Tensor | None:
+    """The dense tensor that holds the entries of another."""
+    if is_functorch_wrapped_tensor(tensor):
+        return None
+    if tensor.layout is torch.strided:
+        return tensor
+    if tensor.layout is torch.sparse_coo:
+        return tensor._values()
+    return tensor.values() if tensor.layout in _COMPRESSED else None
 
 
 def flat(args: Sequence[Any]) -> Iterator[Tensor]:
@@ -90,9 +108,10 @@ class Values:
 
     def get(self, tensor: Tensor) -> Value | None:
         """The latest value that a tensor holds, or None for one that no recorded step made."""
-        if not has_memory(tensor):
+        key = key_of(tensor)
+        if key is None:
             return None
-        own = self.by_key.get(key_of(tensor))
+        own = self.by_key.get(key)
         if self.writes:
             written = self.writes.get(_storage(tensor))
             if written is not None and (own is None or written.node > own.node):
@@ -101,23 +120,30 @@ class Values:
 
     def put(self, tensor: Tensor, value: Value, *, fresh: bool) -> None:
         """A tensor's value; ``fresh`` memory forgets what was written at its address before."""
-        if not has_memory(tensor):
+        key = key_of(tensor)
+        if key is None:
             return
-        self.by_key[key_of(tensor)] = value
+        self.by_key[key] = value
         if fresh and self.writes:
             self.writes.pop(_storage(tensor), None)
 
     def write(self, tensor: Tensor, value: Value) -> None:
         """An in-place change: every view of the memory holds the new value."""
         self.put(tensor, value, fresh=False)
-        if has_memory(tensor):
+        if key_of(tensor) is not None:
             self.writes[_storage(tensor)] = value
+
+    def written(self, tensor: Tensor) -> Value | None:
+        """What was last written in place into a tensor's memory."""
+        return self.writes.get(_storage(tensor)) if key_of(tensor) is not None else None
 
 
 def has_memory(tensor: Tensor) -> bool:
-    """Whether a tensor has an address: sparse ones and those of torch.func have none of their own."""
+    """Whether a tensor has an address of its own: sparse ones and those of torch.func have none."""
     return tensor.layout is torch.strided and not is_functorch_wrapped_tensor(tensor)
 
 
 def _storage(tensor: Tensor) -> int:
-    return tensor.untyped_storage().data_ptr()
+    memory = _memory(tensor)
+    assert memory is not None  # the caller has a key
+    return memory.untyped_storage().data_ptr()

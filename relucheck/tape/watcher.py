@@ -133,7 +133,9 @@ class Watcher:
             return
         subject = self.subjects.get(id(module))
         if subject is None:
-            if any(map(nn.parameter.is_lazy, module.parameters())):  # its names have no shapes yet
+            if any(
+                nn.parameter.is_lazy(p) or p.is_meta for p in module.parameters()
+            ):  # no shapes or no numbers yet
                 return
             subject = self.subjects[id(module)] = self._subject(module)
         held = self.live.get(id(module))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import _get_current_function_mode_stack
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 from relucheck.live import probe
 from relucheck.tape.batches import ProbeError
@@ -176,6 +179,205 @@ def test_integer_inputs() -> None:
 def test_unbatched_input() -> None:
     report = probe(net(), [torch.randn(4)])
     assert report.activations[0].units == 8
+
+
+META = net().to("meta")
+
+
+class Stops(nn.Module):
+    """A forward that breaks after half of it has run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = net()
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.net(x)
+        raise KeyError("half way")
+
+
+class Parts(nn.Module):
+    """A model whose second half has no memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 8), nn.Linear(8, 3, device="meta")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(F.relu(self.a(x)).to("meta"))
+
+
+def raising(*_: object) -> None:
+    raise ValueError("a hook of the user's")
+
+
+def hooked(kind: str) -> nn.Module:
+    model = net()
+    if kind == "forward":
+        model[1].register_forward_hook(raising)
+    elif kind == "module backward":
+        model[1].register_full_backward_hook(raising)
+    else:
+        model[0].weight.register_hook(raising)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("model", "batches", "loss", "words"),
+    [
+        (META, [X.to("meta")], None, "0.weight is on the meta device and holds no numbers"),
+        (Parts(), [X], None, "b.weight is on the meta device"),
+        (net(), [X.to("meta")], None, "batch 0 is on the meta device"),
+        (net(), [X], lambda y: y.to("meta").sum(), "the loss is on the meta device"),
+        (Stops(), [X], None, "the model failed on batch 0 (inputs of shape (40, 4)): KeyError: 'half way'"),
+        (
+            hooked("forward"),
+            [X],
+            None,
+            "the model failed on batch 0 (inputs of shape (40, 4)): ValueError: a hook",
+        ),
+        (hooked("module backward"), [X], None, "the backward pass failed on batch 0"),
+        (hooked("tensor"), [X], None, "the backward pass failed on batch 0"),
+        (
+            net(),
+            [X],
+            lambda y: y.sum() * 1j,
+            "the loss function returned torch.complex64: a loss must be real",
+        ),
+        (net(), torch.utils.data.DataLoader(torch.utils.data.TensorDataset(X[:0])), None, "batches is empty"),
+        (nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8)), [X[:1]], None, "more than 1 value per channel"),
+    ],
+)
+def test_what_fails_half_way_is_said_and_leaves_nothing_behind(
+    model: nn.Module, batches: Any, loss: Any, words: str
+) -> None:
+    before = {name: (p.grad, p._version) for name, p in model.named_parameters()}
+    hooks = [dict(part._forward_hooks) for part in model.modules()]
+    state = torch.get_rng_state()
+    assert words in refused(model, batches, loss)
+    assert {name: (p.grad, p._version) for name, p in model.named_parameters()} == before
+    assert [dict(part._forward_hooks) for part in model.modules()] == hooks
+    assert not _get_current_dispatch_mode_stack()
+    assert not _get_current_function_mode_stack()
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_nested_tensors_are_refused() -> None:
+    with pytest.warns(UserWarning, match="nested"):
+        batch = torch.nested.nested_tensor([X[:3], X[:5]])
+    assert "pad it" in refused(net(), [batch])
+
+
+def test_parameters_made_in_inference_mode() -> None:
+    with torch.inference_mode():
+        model = net()
+    assert "Inference tensors cannot be saved for backward" in refused(model, [X])
+
+
+@pytest.mark.parametrize("layout", [torch.sparse_coo, torch.sparse_csr])
+def test_sparse_inputs(layout: torch.layout) -> None:
+    model = net()
+    nn.init.constant_(model[0].bias, 0.0)
+    with torch.no_grad():
+        model[0].bias[5] = -25.0
+    x = X * (X > 0)
+    (dense,) = probe(model, [x]).activations
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch calls its CSR layout a beta
+        (site,) = probe(model, [x.to_sparse(layout=layout)]).activations
+    assert (site.units, site.samples, site.dead_units) == (8, 40, (5,))
+    assert site.activity == dense.activity
+
+
+def test_complex_layers() -> None:
+    class Modulus(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc, self.out = nn.Linear(4, 8, dtype=torch.complex64), nn.Linear(8, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.out(F.relu(self.fc(x).abs() - 25.0 * torch.eye(8)[2]))
+
+    report = probe(Modulus(), [torch.randn(40, 4, dtype=torch.complex64)])
+    assert [(a.units, a.dead_units, a.linear) for a in report.activations] == [(8, (2,), 7)]
+    assert all(g.norm for g in report.gradients)
+
+
+def test_quantised_models() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.ao is deprecated, and its models are still about
+        model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+        nn.init.constant_(model[0].bias, -25.0)
+        quantised = torch.ao.quantization.quantize_dynamic(model, {nn.Linear}, dtype=torch.qint8)
+        report = probe(quantised, [X])
+    assert [(a.units, a.dead) for a in report.activations] == [(8, 8)]
+    assert report.gradients == ()
+
+
+class Partly(nn.Module):
+    """A first half without gradients."""
+
+    def __init__(self, mode: Any) -> None:
+        super().__init__()
+        self.net, self.head, self.mode = net(), nn.Linear(3, 3), mode
+        with torch.no_grad():
+            self.net[0].bias.copy_(-25.0 * torch.eye(8)[6])
+
+    def forward(self, x: Tensor) -> Tensor:
+        with self.mode():
+            y = self.net(x)
+        return self.head(y.clone())
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_a_part_without_gradients_is_counted_and_said(mode: Any) -> None:
+    report = probe(Partly(mode), [X, X])
+    assert [(a.name, a.dead_units, a.samples) for a in report.activations] == [("net.1", (6,), 80)]
+    assert [f.layer for f in report.findings if f.code == "RLU613"] == ["net.0", "net.2"]
+
+
+@pytest.mark.parametrize("loss", [nn.CrossEntropyLoss(reduction="none"), lambda y, t: y])
+def test_a_loss_that_is_no_scalar_is_averaged(loss: Any) -> None:
+    report = probe(net(), [(X, Y)], loss)
+    assert all(g.norm for g in report.gradients)
+    assert report.crashes == ()
+
+
+@pytest.mark.parametrize("loss", [lambda y, t: (y.argmax(1) != t).sum(), lambda y, t: y > 0])
+def test_a_count_is_no_loss(loss: Any) -> None:
+    assert [f.code for f in probe(net(), [(X, Y)], loss).findings] == ["RLU613"]
+
+
+def test_one_sample_decides_nothing() -> None:
+    report = probe(net(), [X[:1]])
+    (site,) = report.activations
+    assert (site.samples, site.undetermined) == (1, True)
+    assert report.findings == ()
+
+
+def test_a_gradient_inside_the_forward() -> None:
+    """A gradient penalty: autograd runs while the pass is recorded, and once more through itself."""
+
+    class Penalty(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = net()
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = x.clone().requires_grad_()
+            y = self.net(x)
+            (slope,) = torch.autograd.grad(y.sum(), x, create_graph=True)
+            return y.sum(1) + slope.norm(dim=1)
+
+    report = probe(Penalty(), [X])
+    assert [(a.name, a.units, a.samples) for a in report.activations] == [("net.1", 8, 40)]
+    assert report.crashes == ()
+
+
+def test_a_batch_of_nan_among_others() -> None:
+    report = probe(net(), [X, torch.full_like(X, float("nan")), X])
+    assert [f.code for f in report.findings] == ["RLU614"]
+    assert "on batch 1" in report.findings[0].message
 
 
 def test_the_report_reads_well() -> None:

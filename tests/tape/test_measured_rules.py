@@ -246,6 +246,36 @@ def test_healthy_networks_are_left_alone(name: str) -> None:
     assert report.crashes == ()
 
 
+def trained(act: type[nn.Module], rate: float, steps: int) -> tuple[nn.Module, Any]:
+    """A classifier of raw pixels between 0 and 1 with a border of zeros, after some steps of Adam."""
+    model = nn.Sequential(nn.Linear(100, 64), act(), nn.Linear(64, 32), act(), nn.Linear(32, 4))
+    centres = torch.rand(4, 10, 10)
+    centres[:, [0, -1]] = centres[:, :, [0, -1]] = 0.0
+    y = torch.randint(0, 4, (640,))
+    x = (centres[y] + 0.2 * torch.rand(640, 10, 10) * (centres[y] > 0)).clamp(0, 1).flatten(1)
+    optimiser = torch.optim.Adam(model.parameters(), rate)
+    for step in range(steps):
+        part = slice(64 * (step % 10), 64 * (step % 10) + 64)
+        optimiser.zero_grad()
+        nn.functional.cross_entropy(model(x[part]), y[part]).backward()
+        optimiser.step()
+    return model, [(x[:320], y[:320])]
+
+
+def test_a_trained_classifier_of_raw_pixels_is_left_alone() -> None:
+    model, batches = trained(nn.ReLU, 1e-3, 60)
+    assert probe(model, batches, nn.CrossEntropyLoss()).findings == ()
+
+
+def test_leaky_units_are_never_dead_however_large_the_rate() -> None:
+    model, batches = trained(nn.LeakyReLU, 0.1, 60)
+    z = model[0](batches[0][0])
+    assert float((z <= 0).all(0).double().mean()) > 0.1  # a count of signs would call these dead
+    report = probe(model, batches, nn.CrossEntropyLoss())
+    assert [site.dead for site in report.activations] == [0, 0]
+    assert {"RLU601", "RLU602"}.isdisjoint(codes(report))
+
+
 def test_deep_default_networks_collapse_and_the_cause_comes_first() -> None:
     parts: list[nn.Module] = []
     for _ in range(20):

@@ -2,7 +2,9 @@
 
 The numbers D1 to D15 are derived there: D1-D5 from the definitions of silent and always-on units and
 Clopper and Pearson 1934; D6 from affinity; D7 is Euler's identity for homogeneous functions; D8 the
-rescaling symmetry of ReLU networks; D9 He et al. 2015, section 2.2; D10 and D11 Pascanu et al. 2013.
+rescaling symmetry of ReLU networks; D9 He et al. 2015, section 2.2; D10 and D11 Pascanu et al. 2013; D12 the
+Cauchy-Schwarz inequality on the sphere that LayerNorm maps onto; D13 Kingma and Ba 2015; D14 IEEE 754;
+D15 the limits of the functions themselves. Laws of random networks (O1 to O14) are in test_laws.py.
 """
 
 from __future__ import annotations
@@ -84,6 +86,8 @@ AFFINE: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
         (1, 8, 8),
     ),
     "norm": (nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8), nn.Linear(8, 2)), (8,)),
+    "PReLU of slope 1": (nn.Sequential(nn.Linear(8, 8), nn.PReLU(init=1.0), nn.Linear(8, 2)), (8,)),
+    "LeakyReLU(True)": (nn.Sequential(nn.Linear(8, 8), nn.LeakyReLU(True), nn.Linear(8, 2)), (8,)),
     "certified": (nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 2)), (8,)),
 }
 

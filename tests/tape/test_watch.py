@@ -285,6 +285,42 @@ def test_backward_by_function_and_create_graph() -> None:
     assert [site.dead for site in watch.report.activations] == [12]
 
 
+@pytest.mark.parametrize("kind", ["retained", "two losses", "not a scalar", "of a gradient"])
+def test_kinds_of_backward(kind: str) -> None:
+    """Each call counts as a step; the figures are those of the first one after the network ran."""
+    model = mlp(12)
+
+    def step() -> int:
+        out = model(torch.randn(32, 8))
+        if kind == "retained":
+            out.sum().backward(retain_graph=True)
+            out.sum().backward()
+        elif kind == "two losses":
+            out.sum().backward(retain_graph=True)
+            out.square().sum().backward()
+        elif kind == "not a scalar":
+            out.backward(torch.ones_like(out))
+        else:
+            slopes = torch.autograd.grad(out.square().sum(), list(model.parameters()), create_graph=True)
+            sum(s.square().sum() for s in slopes).backward()
+        return 2 if kind in ("retained", "two losses") else 1
+
+    with relucheck.watch(every=1) as watch:
+        steps = sum(step() for _ in range(3))
+    assert watch.report.crashes == ()
+    assert watch.report.steps == steps
+    assert [(site.dead, site.samples) for site in watch.report.activations] == [(12, 96)]
+    assert all(g.norm for g in watch.report.gradients)
+
+
+def test_models_without_memory_are_left_out() -> None:
+    model = mlp().to("meta")
+    with relucheck.watch(every=1) as watch:
+        for _ in range(2):
+            model(torch.randn(32, 8, device="meta")).sum().backward()
+    assert (watch.report.networks, watch.report.crashes, watch.report.steps) == ((), (), 2)
+
+
 def test_the_loss_is_part_of_the_net() -> None:
     model = nn.Sequential(nn.Linear(8, 3), nn.Softmax(-1))
     report = train(model, 3, every=1)
