@@ -96,9 +96,8 @@ class Counts:
     def fold(self, samples: int) -> None:
         """Ends a pass of that many samples."""
         parts, self.current = self.current, []
-        for (
-            seen
-        ) in parts:  # nothing in place: a tensor made under inference mode must not be changed outside it
+        for seen in parts:
+            # nothing in place: a tensor made under inference mode must not be changed outside it
             self.fired = self.fired + _total(seen.fired)
             self.on = self.on & seen.on.cpu()
             if seen.responded is not None:

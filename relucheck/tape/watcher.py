@@ -180,20 +180,29 @@ class Watcher:
         if self.backwards or threading.get_ident() != self.thread:
             return original(loss, *args, **kwargs)
         held = self._recorded()
-        self.backwards += 1
         done = False
         try:
-            result = original(loss, *args, **kwargs)
+            with self._at_work():
+                result = original(loss, *args, **kwargs)
             done = True
         finally:
-            self.backwards -= 1
             for one in held:
                 one.release()
             if done:
                 if held or self.optimised:
                     self._tell()
-                self._guarded(lambda: self._ended(held, loss))
+                with self._at_work():  # passes of our own are none of the user's
+                    self._guarded(lambda: self._ended(held, loss))
         return result
+
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
+        """Calls of networks in here are not watched."""
+        self.backwards += 1
+        try:
+            yield
+        finally:
+            self.backwards -= 1
 
     def _recorded(self) -> tuple[Inspected, ...]:
         if self.recording.running:
