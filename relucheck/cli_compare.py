@@ -34,7 +34,13 @@ _PERIOD = 0.5  # seconds between two states of the live line
 )
 @click.option("--only", multiple=True, metavar="CHANGE", help="Try these changes only. May be repeated.")
 @click.option("--skip", multiple=True, metavar="CHANGE", help="Leave these changes out. May be repeated.")
-@click.option("--output-format", type=click.Choice(("text", "json")), default="text", show_default=True)
+@click.option(
+    "--output-format",
+    type=click.Choice(("text", "json")),
+    default="text",
+    show_default=True,
+    help="How to report.",
+)
 @click.option("--live/--no-live", default=None, help="Show a line of progress (default: on a terminal).")
 def compare(target: str, **given: Any) -> int:
     """What would help? Train an experiment with one thing changed at a time.
