@@ -4,7 +4,7 @@ import codecs
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relucheck.finding import Drop, Fix, Insert, Safety, SetArg
@@ -139,6 +139,7 @@ LINES = st.sampled_from(
 TARGET = "act = nn.LeakyReLU(True)"
 
 
+@settings(deadline=None)  # a test must not be timed
 @given(
     before=st.lists(LINES, max_size=6),
     after=st.lists(LINES, max_size=6),
