@@ -46,6 +46,8 @@ TORCHVISION = (
     "googlenet",
     "convnext_tiny",
     "swin_t",
+    "regnet_y_400mf",
+    "maxvit_t",
 )
 
 

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relucheck.source.files import Document, read
+from relucheck.source.files import Document, from_text, read
+from relucheck.source.parse import parse
 from relucheck.source.project import read_project
 from tests.source.reading import read_files
 
@@ -225,3 +226,15 @@ def test_generated_networks_are_read_without_a_fault_and_always_alike(init: str,
     except SyntaxError:  # a starred or lambda expression in a place that Python does not allow
         return
     assert read_files({"m.py": text}) == read_files({"m.py": text})
+
+
+def test_trees_are_kept_without_docstrings_and_annotations() -> None:
+    text = (
+        '"""About."""\n'
+        'class A:\n    """Only this."""\n'
+        'if True:\n    def f(x: int = 1, *, y: str) -> int:\n        """Adds."""\n        return x\n'
+    )
+    document = from_text("m.py", text)
+    assert isinstance(document, Document)
+    kept = ast.unparse(parse(document))
+    assert kept == 'class A:\n    """Only this."""\nif True:\n\n    def f(x=1, *, y):\n        return x'
