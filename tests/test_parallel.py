@@ -24,6 +24,12 @@ model = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2))
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 
 
+@pytest.fixture
+def forking(monkeypatch):
+    """Processes are forked also where other tests have left a thread behind."""
+    monkeypatch.setattr(parallel, "_can_fork", lambda: True)
+
+
 def modules(**texts):
     documents = [from_text(f"{name}.py", text) for name, text in texts.items()]
     return [(document, ast.parse(document.text)) for document in documents]
@@ -77,14 +83,14 @@ def test_parts_are_of_about_equal_size():
 
 
 @forks
-def test_tasks_run_in_processes_of_their_own_but_the_first():
+def test_tasks_run_in_processes_of_their_own_but_the_first(forking):
     here, *others = at_once([os.getpid, os.getpid, os.getpid])
     assert here == os.getpid()
     assert len({here, *others}) == 3
 
 
 @forks
-def test_a_killed_process_has_no_answer():
+def test_a_killed_process_has_no_answer(forking):
     def killed():
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -97,7 +103,7 @@ def test_without_fork_all_work_is_done_here(monkeypatch):
 
 
 @forks
-def test_an_interrupt_ends_the_processes():
+def test_an_interrupt_ends_the_processes(forking):
     def interrupted():
         raise KeyboardInterrupt
 
@@ -108,7 +114,8 @@ def test_an_interrupt_ends_the_processes():
         at_once([interrupted, endless])
 
 
-def test_findings_do_not_depend_on_the_number_of_jobs():
+@forks
+def test_findings_do_not_depend_on_the_number_of_jobs(forking):
     user = f"from a import model\nimport torch\nloss = torch.nn.CrossEntropyLoss()(model(x).relu(), y)\n{NETWORK}"
     documents = [
         from_text(f"{name}.py", text) for name, text in {"a": NETWORK, "b": user, "c": NETWORK}.items()
@@ -120,7 +127,7 @@ def test_findings_do_not_depend_on_the_number_of_jobs():
 
 
 @forks
-def test_a_process_that_was_killed_is_an_internal_error_of_its_files():
+def test_a_process_that_was_killed_is_an_internal_error_of_its_files(forking):
     here = os.getpid()
 
     def reader(_, paths):
