@@ -9,9 +9,9 @@ first inspected step is measured whose gradients did not overflow.
 
 ## Why is this bad?
 A layer whose gradient is zero does not learn, and neither does any layer in front of it, though the same code trains in
-single precision. Measured on handwritten digits (64-64x4-10, 3 seeds, gradients rounded to fp16): up to 29 %
-lost in the first layer at the first step cost 2 points of accuracy at most; at 36-46 % Adam lost 1 to 6 points of accuracy; at 58-70 % SGD lost 2
-points and Adam half of the accuracy; at 96 % neither learned. At the end of a training 70 % were harmless.
+single precision. Measured on handwritten digits (64-64x4-10, 3 seeds, gradients rounded to fp16): up to 29 % lost in
+the first layer at the first step cost 2 points of accuracy at most; at 36-46 % Adam lost 1 to 6 points; at 58-70 % SGD
+lost 2 points and Adam half of the accuracy; at 96 % neither learned. At the end of a training 70 % were harmless.
 
 ## Example
 ```python

@@ -26,6 +26,8 @@ from relucheck.source.values import (
     Function,
     Instance,
     LayerVal,
+    Mapping,
+    Seq,
     Unk,
     Value,
     one_of,
@@ -42,8 +44,37 @@ def load(m: Machine, scope: ModuleScope) -> None:
         return
     scope.state = "running"
     with m.aside(scope.tape):
-        attempt(m, m.script_steps, lambda: m.execute(m, scope.tree.body, Frame(scope, scope.names)))
+        attempt(m, m.script_steps, lambda: _run_top_level(m, scope))
     scope.state = "done"
+
+
+def _run_top_level(m: Machine, scope: ModuleScope) -> None:
+    frame = Frame(scope, scope.names)
+    for statement in scope.tree.body:
+        m.execute(m, [statement], frame)
+        if isinstance(statement, ast.Assign | ast.AnnAssign):
+            open_registries(m, scope, statement)
+
+
+_FILLS = r"(\[.+\]\s*=[^=]|\.(append|extend|insert|add|update|setdefault)\()"
+
+
+def open_registries(m: Machine, scope: ModuleScope, made: ast.Assign | ast.AnnAssign) -> None:
+    """A dict or list of the top level that functions fill may hold more than has been seen.
+
+    Decorators are not run, so a registry of theirs looks empty.
+    """
+    for target in made.targets if isinstance(made, ast.Assign) else [made.target]:
+        if not isinstance(target, ast.Name):
+            continue
+        value = scope.names.get(target.id)
+        if isinstance(value, Mapping | Seq) and value.exact and _is_filled(target.id, scope.document.text):
+            m.heap.store(value.state, "exact", False)
+
+
+def _is_filled(name: str, text: str) -> bool:
+    """Whether indented code puts something into a container of that name."""
+    return re.search(rf"^[ \t].*\b{re.escape(name)}{_FILLS}", text, re.MULTILINE) is not None
 
 
 def attempt(m: Machine, steps: int, run: Callable[[], object]) -> bool:
