@@ -9,7 +9,7 @@ What a loop does with the network's output, losses and metrics, need not be the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from relucheck.tape.aten import PLATEAUS, AtenOp
 from relucheck.tape.batches import Batch
 from relucheck.tape.units import SiteKey, Sites, joined
-from relucheck.tape.values import Value, flat, has_memory
+from relucheck.tape.values import Value, has_memory
 
 UNKNOWN = 0
 """The number of a tensor that no step of the pass has made."""
@@ -75,6 +75,12 @@ class Trace:
     sites: Mapping[int, Site]
     held: tuple[Tensor, ...]
 
+    def parameters(self, names: Mapping[int, str]) -> Iterator[tuple[str, nn.Parameter]]:
+        """The parameters with their names."""
+        for tensor in self.held:
+            if isinstance(tensor, nn.Parameter):
+                yield names[id(tensor)], tensor
+
 
 @dataclass(slots=True)
 class Numbers:
@@ -96,8 +102,10 @@ class Numbers:
     def made(self, tensors: Iterable[Tensor]) -> None:
         for tensor in tensors:
             self.last += 1
-            if has_memory(tensor):
+            try:
                 self.at[tensor.data_ptr()] = self.last
+            except RuntimeError:  # sparse tensors and those of torch.func have no address
+                continue
 
     def given(self, tensors: Iterable[Tensor]) -> None:
         """Inputs of the network; one that an earlier step has made keeps its number."""
@@ -149,6 +157,17 @@ class Tracer:
         return Trace(tuple(self.steps), self.sites, self.held) if self.faithful else None
 
 
+def flattened(args: Any) -> list[Tensor]:
+    """The tensors of an argument list, lists inside it included."""
+    tensors: list[Tensor] = []
+    for arg in args if isinstance(args, (list, tuple)) else ():
+        if isinstance(arg, Tensor):
+            tensors.append(arg)
+        elif isinstance(arg, (list, tuple)):
+            tensors.extend(flattened(arg))
+    return tensors
+
+
 @dataclass(slots=True)
 class Replay:
     """A pass that is expected to do what the trace says; it listens in the place of a ``Recorder``."""
@@ -180,7 +199,7 @@ class Replay:
             return None
         if self.reading_loss:
             return self
-        tensors = list(flat((*args, *kwargs.values()) if kwargs else args))
+        tensors = flattened((*args, *kwargs.values()) if kwargs else args)
         steps, position = self.trace.steps, self.position
         self.position += 1
         expected = steps[position] if position < len(steps) else None
@@ -202,7 +221,7 @@ class Replay:
 
     def after(self, call: object, args: Sequence[Any], out: Any) -> None:
         """Numbers what a step has made."""
-        self.numbers.made((out,) if isinstance(out, Tensor) else flat([out]))
+        self.numbers.made((out,) if isinstance(out, Tensor) else flattened(out))
 
     # What a recorder wants to know besides, a replay does not need.
 

@@ -48,6 +48,9 @@ class Session(Tally):
 
     def parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """The model's parameters, shared ones once, with their names; no flat one, which is many."""
+        if self.trace is not None:  # they are those of the first pass, or the pass is no replay
+            yield from self.trace.parameters(self.names.parameters)
+            return
         for name, parameter in self.model.named_parameters():
             if not is_flat(parameter):
                 yield without_prefixes(name), parameter

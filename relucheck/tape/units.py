@@ -131,8 +131,7 @@ class Counts:
 
 def _total(events: Tensor) -> Tensor:
     """The number of samples with the event; 0 or 1 where samples cannot be told apart."""
-    counted = events.sum(0) if events.ndim == 2 else events
-    return counted.cpu().to(torch.int64)
+    return events.sum(0).cpu() if events.ndim == 2 else events.cpu().to(torch.int64)
 
 
 def _indices(mask: Tensor) -> tuple[int, ...]:
