@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -24,15 +24,15 @@ class ProbeError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One call of the model, and the targets for the loss."""
+    """One call of the model, its tensors in order, and the targets for the loss."""
 
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
     targets: Any = None
+    tensors: tuple[Tensor, ...] = field(init=False, compare=False, repr=False)
 
-    @property
-    def tensors(self) -> tuple[Tensor, ...]:
-        return tuple(tensors_in((self.args, dict(self.kwargs))))
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tensors", tuple(tensors_in((self.args, dict(self.kwargs)))))
 
     def copied(self) -> Batch:
         """The same batch with its own tensors: an in-place first layer must not change the user's."""

@@ -216,14 +216,15 @@ def _seen(z: Tensor, plateau: Plateau) -> _Pass:
         return _Pass(every, None, ~every)
     single = z.shape[-2] == 1
     top = z.squeeze(-2) if single else z.amax(-2)
-    fired = ~(top <= plateau.low)
+    fired = (top <= plateau.low).logical_not_()
     responded = _responded(z, fired, plateau) if plateau.saturates else None
     if not plateau.identity:
         return _Pass(fired, responded, torch.zeros(z.shape[-1], dtype=torch.bool, device=z.device))
-    on = (top if single else z.amin(-2)) > plateau.low
+    bottom = top if single else z.amin(-2)
+    on = (bottom.amin(0) if bottom.ndim == 2 else bottom) > plateau.low
     if math.isfinite(plateau.high):
-        on &= top < plateau.high
-    return _Pass(fired, responded, on.all(0) if on.ndim == 2 else on)
+        on &= (top.amax(0) if top.ndim == 2 else top) < plateau.high
+    return _Pass(fired, responded, on)
 
 
 def _responded(z: Tensor, fired: Tensor, plateau: Plateau) -> Tensor:
