@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -41,12 +41,11 @@ def run_pass(session: Session, batch: Batch) -> None:
     output, loss, recorder = _replayed(session, batch) or _recorded(session, batch)
     with Explained(session, recorder, batch, "backward pass"):
         gradients = backward_of(session, loss)
-    sound = _keep_gradients(session, gradients)
+    sound = _keep_gradients(session, gradients, (loss, *tensors_in(output)))
     session.sites.end_pass()
     session.samples += session.sites.samples
     session.batches += 1
     if session.non_finite is None:
-        sound = sound and all(map(finite, (loss, *tensors_in(output))))
         session.non_finite = None if sound else broken or _hunted(session, batch, loss)
 
 
@@ -169,18 +168,25 @@ def backward_of(session: Session, loss: Tensor) -> Mapping[str, Tensor | None]:
     return dict(zip(trainable, gradients, strict=True))
 
 
-def _keep_gradients(session: Session, gradients: Mapping[str, Tensor | None]) -> bool:
-    """Adds a batch to the sums; whether all of it was finite."""
-    dense = {name: entries_of(gradient) for name, gradient in gradients.items() if gradient is not None}
-    sizes = dict(zip(dense, norms(list(dense.values())), strict=True))
+def _keep_gradients(
+    session: Session, gradients: Mapping[str, Tensor | None], others: Iterable[Tensor]
+) -> bool:
+    """Adds a batch to the sums; whether all of it, and of the others, was finite."""
+    dense = {name: _dense(gradient) for name, gradient in gradients.items() if gradient is not None}
+    looked_at = [_dense(t) for t in others if t.is_floating_point() and t.numel() > 0]
+    sizes = norms([*dense.values(), *looked_at])
     for name in gradients:
-        total = session.sums.setdefault(name, Sum())
-        if name in sizes:
-            total.squares += sizes[name] ** 2
-            total.count += 1
+        session.sums.setdefault(name, Sum())
+    for name, size in zip(dense, sizes, strict=False):  # the sizes of the others come after
+        session.sums[name].squares += size**2
+        session.sums[name].count += 1
     if session.batches == 0:
         session.moving.update({name: int(torch.count_nonzero(gradient)) for name, gradient in dense.items()})
-    return all(map(math.isfinite, sizes.values()))
+    return all(map(math.isfinite, sizes))
+
+
+def _dense(gradient: Tensor) -> Tensor:
+    return gradient if gradient.layout is torch.strided else entries_of(gradient)
 
 
 def keep_outputs(session: Session, made: Callable[[Tensor], Value | None], output: Any) -> None:
