@@ -44,7 +44,7 @@ class Block(nn.Module):
 ## Silent on
 
 Decorated initialisers (configuration decorators read the arguments themselves), `locals()`,
-`save_hyperparameters()`, and stubs:
+`save_hyperparameters()`, templates whose `super().__init__()` leaves out what the base class requires, and stubs:
 
 ```python
 from torch import nn

@@ -312,7 +312,7 @@ def _unread_parameters(m: Machine, cls: Class) -> Iterator[UnreadParameter]:
         return
     spec = init.node.args
     asked = [a for a in [*spec.args[1:], *spec.kwonlyargs] if a.arg in _ACTIVATION_NAMES]
-    if not asked or init.node.decorator_list or _is_stub(init.node):
+    if not asked or init.node.decorator_list or _is_stub(init.node) or _is_template(cls, init.node):
         return
     names = {n.id for s in init.node.body for n in walk(s) if isinstance(n, ast.Name)}
     words = {n.attr for s in init.node.body for n in walk(s) if isinstance(n, ast.Attribute)}
@@ -327,6 +327,20 @@ def _is_stub(node: ast.FunctionDef) -> bool:
     """Whether a body does nothing but document, raise or call super without arguments."""
     rest = [s for s in node.body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]
     return all(isinstance(s, ast.Pass | ast.Raise) for s in rest)
+
+
+def _is_template(cls: Class, node: ast.FunctionDef) -> bool:
+    """Whether ``super().__init__()`` leaves out what the base class requires, so that it cannot be meant to run.
+
+    Files that a generator completes (modular_*.py in transformers) are written like that.
+    """
+    above = next((c.attrs["__init__"] for c in cls.mro()[1:] if "__init__" in c.attrs), None)
+    if not isinstance(above, Function):
+        return False
+    spec = above.node.args
+    required = len(spec.posonlyargs) + len(spec.args) - 1 - len(spec.defaults)
+    bare = (n for s in node.body for n in walk(s) if isinstance(n, ast.Call) and not (n.args or n.keywords))
+    return required > 0 and any(ast.unparse(call.func) == "super().__init__" for call in bare)
 
 
 # -- layers in plain lists, made in forward, repeated -------------------------------------------
