@@ -31,6 +31,7 @@ from relucheck.source.values import (
     Unk,
     Value,
     mapping,
+    one_of,
     seq,
     truth,
 )
@@ -432,7 +433,13 @@ def _lookup(m: Machine, table: Mapping, name: str, key: Value, default: Value | 
         if name == "setdefault":
             put_item(m, table, key, fallback)
         return fallback
-    return get_item(m, table, key)
+    found = get_item(m, table, key)
+    if name == "setdefault":  # whether the key was there is not known
+        put_item(m, table, key, one_of([found, default if default is not None else NONE]))
+    elif name == "pop" and not isinstance(key, Const):
+        m.heap.store(table.state, "items", {k: one_of([v, UNK]) for k, v in table.items.items()})
+        m.heap.store(table.state, "exact", False)
+    return found
 
 
 def _update(m: Machine, table: Mapping, other: Value, a: Arguments) -> None:

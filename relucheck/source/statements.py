@@ -29,6 +29,7 @@ from relucheck.source.values import (
     Instance,
     LayerVal,
     Mapping,
+    OneOf,
     OptimiserVal,
     ParamOf,
     ScopeVal,
@@ -127,14 +128,33 @@ MAX_PARAMETERS = 64
 
 
 def _for(m: Machine, node: ast.For | ast.AsyncFor, frame: Frame) -> str:
-    items, exact = iterate(m, m.evaluate(m, node.iter, frame))
+    value = m.evaluate(m, node.iter, frame)
+    items, exact = iterate(m, value)
     if m.forwards or _builds(node, frame.scope):
+        start = _common_start(value)
+        if start is not None:
+            sure, perhaps = start
+            flow = _known_rounds(m, node, sure, frame)
+            return flow if flow != Flow.NORMAL else _unknown_rounds(m, node, perhaps, frame)
         if exact and (not m.forwards or len(items) <= MAX_FORWARD_ROUNDS):
             return _known_rounds(m, node, items, frame)
         return _unknown_rounds(m, node, items[:2], frame)
     if exact and (_are_parameters(items) or len(items) <= MAX_NETWORKS) and any(map(_is_object, items)):
         return _known_rounds(m, node, items, frame)
     return _unknown_rounds(m, node, items[:1], frame)  # a training loop does the same every round
+
+
+def _common_start(value: Value) -> tuple[tuple[Value, ...], tuple[Value, ...]] | None:
+    """The items of a list that may go on, and those that may follow: ``names += ("size",)`` under an unknown test."""
+    rows = (
+        [v.items for v in value.values if isinstance(v, Seq) and v.exact] if isinstance(value, OneOf) else []
+    )
+    if not isinstance(value, OneOf) or len(rows) != len(value.values):
+        return None
+    shortest, longest = min(rows, key=len), max(rows, key=len)
+    if any(row != longest[: len(row)] for row in rows):
+        return None
+    return shortest, longest[len(shortest) :]
 
 
 def _is_object(value: Value) -> bool:

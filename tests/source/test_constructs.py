@@ -766,3 +766,29 @@ def test_a_registry_that_functions_fill_is_not_believed_to_be_empty() -> None:
         nn.Linear(4, 5 if "small" in widths else 6)(x)
     """)
     assert [layer.args["out_features"] for layer in net.layers] == [16, UNKNOWN, UNKNOWN]
+
+
+def test_a_list_that_may_go_on_is_read_as_far_as_it_is_known() -> None:
+    net = read("""
+        names = ("a", "b")
+        if unknown:
+            names += ("c",)
+        widths = {}
+        for name in names:
+            widths.setdefault(name, 5)
+        nn.Linear(4, widths.get("a", 3))(torch.randn(2, 4))
+        nn.Linear(4, widths.get("b", 3))(torch.randn(2, 4))
+    """)
+    assert [layer.args["out_features"] for layer in net.layers] == [5, 5]
+
+
+def test_a_key_that_is_not_known_opens_a_dict() -> None:
+    net = read("""
+        widths = {"b": 7}
+        widths.setdefault(unknown, 5)
+        nn.Linear(4, widths.get("a", 3))(torch.randn(2, 4))
+        nn.Linear(4, widths["b"])(torch.randn(2, 4))
+        widths.pop(unknown)
+        nn.Linear(4, widths.get("b", 3))(torch.randn(2, 4))
+    """)
+    assert [layer.args["out_features"] for layer in net.layers] == [UNKNOWN, 7, UNKNOWN]
