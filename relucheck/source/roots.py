@@ -26,8 +26,6 @@ from relucheck.source.values import (
     Function,
     Instance,
     LayerVal,
-    Mapping,
-    Seq,
     Unk,
     Value,
     one_of,
@@ -44,50 +42,8 @@ def load(m: Machine, scope: ModuleScope) -> None:
         return
     scope.state = "running"
     with m.aside(scope.tape):
-        attempt(m, m.script_steps, lambda: _run_top_level(m, scope))
+        attempt(m, m.script_steps, lambda: m.execute(m, scope.tree.body, Frame(scope, scope.names)))
     scope.state = "done"
-
-
-def _run_top_level(m: Machine, scope: ModuleScope) -> None:
-    frame = Frame(scope, scope.names)
-    for statement in scope.tree.body:
-        m.execute(m, [statement], frame)
-        if isinstance(statement, ast.Assign | ast.AnnAssign):
-            open_registries(m, scope, statement)
-
-
-_FILLING = frozenset({"append", "extend", "insert", "add", "update", "setdefault"})
-_FILLS = rf"(\[.+\]\s*=[^=]|\.({'|'.join(sorted(_FILLING))})\()"
-
-
-def open_registries(m: Machine, scope: ModuleScope, made: ast.Assign | ast.AnnAssign) -> None:
-    """A dict or list of the top level that functions fill may hold more than has been seen.
-
-    Decorators are not run, so a registry of theirs looks empty.
-    """
-    for target in made.targets if isinstance(made, ast.Assign) else [made.target]:
-        if not isinstance(target, ast.Name):
-            continue
-        value = scope.names.get(target.id)
-        if isinstance(value, Mapping | Seq) and value.exact and _is_filled(target.id, scope):
-            m.heap.store(value.state, "exact", False)
-
-
-def _is_filled(name: str, scope: ModuleScope) -> bool:
-    """Whether a function of the file puts something into a container of that name."""
-    if re.search(rf"^[ \t].*\b{re.escape(name)}{_FILLS}", scope.document.text, re.MULTILINE) is None:
-        return False
-    functions = (n for n in walk(scope.tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef))
-    return any(_fills(node, name) for function in functions for node in walk(function))
-
-
-def _fills(node: ast.AST, name: str) -> bool:
-    """Whether a node is ``name[key]`` that is written, or a call of a method of ``name``."""
-    if isinstance(node, ast.Subscript):
-        return isinstance(node.ctx, ast.Store) and isinstance(node.value, ast.Name) and node.value.id == name
-    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
-        return False
-    return isinstance(node.func.value, ast.Name) and node.func.value.id == name and node.func.attr in _FILLING
 
 
 def attempt(m: Machine, steps: int, run: Callable[[], object]) -> bool:

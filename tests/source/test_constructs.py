@@ -749,25 +749,6 @@ def test_a_branch_that_may_not_be_taken_renames_no_layer() -> None:
     assert chain(read(text)) == ["linear[fc]"]
 
 
-def test_a_registry_that_functions_fill_is_not_believed_to_be_empty() -> None:
-    """Decorators are not run, so what they have registered is not known."""
-    net = read("""
-        widths = {"large": 16}
-        def register(name):
-            def wrap(f):
-                widths[name] = f()
-                return f
-            return wrap
-        @register("small")
-        def small(): return 8
-        x = torch.randn(2, 4)
-        nn.Linear(4, widths.get("large", 3))(x)
-        nn.Linear(4, widths.get("small", 3))(x)
-        nn.Linear(4, 5 if "small" in widths else 6)(x)
-    """)
-    assert [layer.args["out_features"] for layer in net.layers] == [16, UNKNOWN, UNKNOWN]
-
-
 def test_a_list_that_may_go_on_is_read_as_far_as_it_is_known() -> None:
     net = read("""
         names = ("a", "b")
