@@ -6,14 +6,15 @@ A forked process has what this one has read already, so only answers travel. Whe
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from multiprocessing.connection import Connection
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
 
 T = TypeVar("T")
 
@@ -39,11 +40,13 @@ def at_once(tasks: Sequence[Callable[[], T]]) -> list[T | None]:
 
 
 def _can_fork() -> bool:
-    return "fork" in multiprocessing.get_all_start_methods() and threading.active_count() == 1
+    return hasattr(os, "fork") and threading.active_count() == 1
 
 
 def _started(task: Callable[[], T], ending: ExitStack) -> Connection:
     """The end of a pipe from which the answer of a new process will come."""
+    import multiprocessing  # takes a tenth of the start of a lint, and most lints need one process
+
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe(duplex=False)
 

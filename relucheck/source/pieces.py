@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 
 from relucheck.source.files import Document
 from relucheck.source.modules import ModuleScope, Project
-from relucheck.source.syntax import walk
 
 WORTH_SHARING = 150_000
 """Characters of networks below which starting another process costs more than it saves (about 0.4 s)."""
@@ -68,10 +67,22 @@ def _pieces(modules: Sequence[tuple[Document, ast.Module]]) -> list[frozenset[st
 
 def _imported(scope: ModuleScope) -> Iterator[ModuleScope]:
     """The files of the project that a file's imports may mean, wherever they stand in it."""
-    for node in walk(scope.tree):
+    for node in _statements(scope.tree):
         for found in _meant(node, scope):
             if found is not None:
                 yield found
+
+
+def _statements(tree: ast.Module) -> Iterator[ast.AST]:
+    """Every statement, however deep; what is inside expressions holds no imports and is most of a tree."""
+    todo: list[ast.AST] = [tree]
+    while todo:
+        node = todo.pop()
+        yield node
+        for name in ("body", "orelse", "finalbody", "handlers", "cases"):
+            inner = getattr(node, name, ())
+            if isinstance(inner, list):
+                todo.extend(inner)
 
 
 def _meant(node: ast.AST, scope: ModuleScope) -> Iterator[ModuleScope | None]:

@@ -146,7 +146,7 @@ class Recorder:
         given, explicit = bound(spelling, args, kwargs)
         if spelling.op in _COMPOSED and args and isinstance(args[0], Tensor):
             self._observe_composed(spelling.op, args[0])
-        tensors = list(flat([*args, *kwargs.values()]))
+        tensors = flat([*args, *kwargs.values()])
         return self._fold(spelling.op, given, explicit, name, tensors)
 
     def _fold(
@@ -200,7 +200,7 @@ class Recorder:
     def before(self, op: AtenOp, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Call:
         """Reads a call that is about to run, and counts units if it is an activation."""
         self.settle()
-        tensors = list(flat([*args, *kwargs.values()]))
+        tensors = flat([*args, *kwargs.values()])
         if self.tracer is not None and not self.reading_loss:
             self.tracer.step(op, args, tensors)
         with torch.no_grad():
@@ -265,7 +265,7 @@ class Recorder:
 
     def after(self, call: Call, args: Sequence[Any], out: Any) -> None:
         """Records a call that has run."""
-        outputs = list(flat([out]))
+        outputs = flat([out])
         if self.tracer is not None:
             self.tracer.numbers.made(outputs)
         if call.reading is None or call.main is None:

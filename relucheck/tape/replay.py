@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from relucheck.tape.aten import PLATEAUS, AtenOp
 from relucheck.tape.batches import Batch
 from relucheck.tape.units import SiteKey, Sites, joined
-from relucheck.tape.values import Value, has_memory
+from relucheck.tape.values import Value, flat, has_memory
 
 UNKNOWN = 0
 """The number of a tensor that no step of the pass has made."""
@@ -157,17 +157,6 @@ class Tracer:
         return Trace(tuple(self.steps), self.sites, self.held) if self.faithful else None
 
 
-def flattened(args: Any) -> list[Tensor]:
-    """The tensors of an argument list, lists inside it included."""
-    tensors: list[Tensor] = []
-    for arg in args if isinstance(args, (list, tuple)) else ():
-        if isinstance(arg, Tensor):
-            tensors.append(arg)
-        elif isinstance(arg, (list, tuple)):
-            tensors.extend(flattened(arg))
-    return tensors
-
-
 @dataclass(slots=True)
 class Replay:
     """A pass that is expected to do what the trace says; it listens in the place of a ``Recorder``."""
@@ -199,7 +188,7 @@ class Replay:
             return None
         if self.reading_loss:
             return self
-        tensors = flattened((*args, *kwargs.values()) if kwargs else args)
+        tensors = flat((*args, *kwargs.values()) if kwargs else args)
         steps, position = self.trace.steps, self.position
         self.position += 1
         expected = steps[position] if position < len(steps) else None
@@ -221,7 +210,7 @@ class Replay:
 
     def after(self, call: object, args: Sequence[Any], out: Any) -> None:
         """Numbers what a step has made."""
-        self.numbers.made((out,) if isinstance(out, Tensor) else flattened(out))
+        self.numbers.made((out,) if isinstance(out, Tensor) else flat([out]))
 
     # What a recorder wants to know besides, a replay does not need.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -90,13 +90,15 @@ def _memory(tensor: Tensor) -> Tensor | None:
     return tensor.values() if tensor.layout in _COMPRESSED else None
 
 
-def flat(args: Sequence[Any]) -> Iterator[Tensor]:
-    """The tensors of an argument list, lists inside it included."""
+def flat(args: Sequence[Any]) -> list[Tensor]:
+    """The tensors of an argument list, lists inside it included; it runs for every operation."""
+    tensors: list[Tensor] = []
     for arg in args:
         if isinstance(arg, Tensor):
-            yield arg
+            tensors.append(arg)
         elif isinstance(arg, (list, tuple)):
-            yield from flat(arg)
+            tensors.extend(flat(arg))
+    return tensors
 
 
 @dataclass(slots=True)
