@@ -10,7 +10,7 @@ import pytest
 
 import relucheck
 
-HEAVY = ("torch", "libcst", "numpy", "matplotlib", "jinja2")
+HEAVY = ("torch", "libcst", "numpy", "matplotlib", "jinja2", "multiprocessing")
 
 MODEL = """
 import torch
