@@ -76,6 +76,9 @@ class GradientWatch:
 _TINY, _HUGE = 1e-15, 1e15
 """Between these, squares of single precision neither underflow nor overflow."""
 
+_AT_ONCE = frozenset({torch.float32, torch.float64, torch.strided})
+"""Types and layouts of tensors whose norms can be taken together."""
+
 
 def norm(tensor: Tensor) -> float:
     """The Frobenius norm; in double precision where squares of single precision would underflow."""
@@ -96,8 +99,8 @@ def entries_of(tensor: Tensor) -> Tensor:
 
 def norms(tensors: Sequence[Tensor]) -> list[float]:
     """The Frobenius norm of each tensor, with one wait for the device where all are alike."""
-    kinds = {(t.device, t.dtype) for t in tensors}
-    if len(kinds) != 1 or next(iter(kinds))[1] not in (torch.float32, torch.float64):
+    kinds = {(t.device, t.dtype, t.layout) for t in tensors}
+    if len(kinds) != 1 or not _AT_ONCE.issuperset(next(iter(kinds))[1:]):
         return [norm(tensor) for tensor in tensors]
     sizes = torch.stack(torch._foreach_norm([t.detach() for t in tensors])).tolist()
     return [

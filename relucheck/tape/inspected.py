@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from types import CodeType
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils.hooks import RemovableHandle
 
@@ -19,7 +20,7 @@ from relucheck.measurements import NonFinite, Phase
 from relucheck.tape.batches import Batch, tensors_in
 from relucheck.tape.finite import Hunt, finite, is_mask, kind_of, located
 from relucheck.tape.gathered import Gathered
-from relucheck.tape.gradients import GradientWatch, Sum, norm
+from relucheck.tape.gradients import GradientWatch, Sum, norm, norms
 from relucheck.tape.meeting import in_group
 from relucheck.tape.modes import recording
 from relucheck.tape.names import owner_of
@@ -58,6 +59,7 @@ class Inspected:
     updates: dict[str, float] = field(default_factory=dict)
     handles: list[RemovableHandle] = field(default_factory=list)
     bare: list[Tensor] = field(default_factory=list)
+    empty: dict[str, nn.Parameter] = field(default_factory=dict)
     calls: int = 0
     received: dict[int, Tensor] = field(default_factory=dict)
     uses: Counter[str] = field(default_factory=Counter)
@@ -78,7 +80,10 @@ class Inspected:
         self.output = output
         self.calls += 1
         self.recorder.reading_loss = True
-        with _disable_current_modes():  # looking at the output is no step of the network
+        busy = torch._C._len_torch_dispatch_stack() > 0
+        with (
+            _disable_current_modes() if busy else nullcontext()
+        ):  # looking at the output is no step of the network
             self._keep_outputs(output)
         if self.session.watch.half and self.subject.lost is None:
             self._listen_to(output)
@@ -96,18 +101,31 @@ class Inspected:
             self.handles.append(tensor.register_hook(partial(self.received.__setitem__, index)))  # type: ignore[no-untyped-call]
 
     def listen(self) -> None:
-        """Notes the norm of every gradient that arrives, without holding on to it."""
+        """A backward pass is about to run: notes the norm of every gradient that arrives, without holding on to it.
+
+        Where a parameter has none yet, it is what lies there afterwards, unless somebody takes it away before.
+        """
+        alone = not in_group()
         for name, parameter in self.session.parameters():
-            if parameter.requires_grad and parameter.is_leaf and not is_dtensor(parameter):
-                if parameter._backward_hooks is None:
-                    self.bare.append(parameter)
-                handle = parameter.register_hook(self._noting(name))  # type: ignore[no-untyped-call]
-                self.handles.append(handle)
+            if not parameter.requires_grad or not parameter.is_leaf or is_dtensor(parameter):
+                continue
+            if alone and parameter.grad is None and not parameter._post_accumulate_grad_hooks:
+                self.empty[name] = parameter
+                continue
+            if parameter._backward_hooks is None:
+                self.bare.append(parameter)
+            handle = parameter.register_hook(self._noting(name))  # type: ignore[no-untyped-call]
+            self.handles.append(handle)
+
+    def collect(self) -> None:
+        """The backward pass is over: notes the norms of what lies where there was no gradient."""
+        found = {n: g for n, p in self.empty.items() if (g := p.grad) is not None}
+        self.arrived.update(zip(found, norms(list(found.values())), strict=True))
+        self.empty.clear()
 
     def _noting(self, name: str) -> Callable[[Tensor], None]:
         def note(gradient: Tensor) -> None:
-            dense = gradient.coalesce().values() if gradient.is_sparse else gradient
-            self.arrived[name] = norm(dense)
+            self.arrived[name] = norm(gradient)
 
         return note
 
@@ -138,6 +156,7 @@ class Inspected:
                 parameter._backward_hooks = None
         self.handles.clear()
         self.bare.clear()
+        self.empty.clear()
         self.sums.clear()
 
     @property
@@ -230,7 +249,6 @@ def begun(subject: Subject, step: int, stop: CodeType, ranks: int) -> Inspected:
         for device in ("cpu", "cuda")
     )
     one = Inspected(subject, step, session, recorder, stop, subject.model.training, scaled)
-    one.listen()
     if subject.sharded and isinstance(recorder, Recorder):
         recorder.gathered = Gathered(session.names, one.gather)
     return one
@@ -243,7 +261,7 @@ def _listener(subject: Subject, session: Session, stop: CodeType) -> Recorder | 
     left out would put its windows out of step with the others'.
     """
     if session.trace is not None:
-        return Replay(session.trace, session.sites)
+        return Replay.of(session.trace, session.sites)
     first = session.read is None
     alike = not (subject.varies or subject.sharded or in_group())
     tracer = Tracer.of(subject.model) if first and alike else None

@@ -84,7 +84,7 @@ def _replayed(session: Session, batch: Batch) -> tuple[Any, Tensor, Replay] | No
     """Output and loss of a pass that did what the trace says; otherwise nothing of it counts."""
     if session.trace is None:
         return None
-    replay = Replay(session.trace, session.sites)
+    replay = Replay.of(session.trace, session.sites)
     output, loss = run_recorded(session, replay, batch)
     if replay.done and keep_known_outputs(session, output):
         return output, loss, replay
@@ -172,21 +172,17 @@ def _keep_gradients(
     session: Session, gradients: Mapping[str, Tensor | None], others: Iterable[Tensor]
 ) -> bool:
     """Adds a batch to the sums; whether all of it, and of the others, was finite."""
-    dense = {name: _dense(gradient) for name, gradient in gradients.items() if gradient is not None}
-    looked_at = [_dense(t) for t in others if t.is_floating_point() and t.numel() > 0]
-    sizes = norms([*dense.values(), *looked_at])
+    given = {name: gradient for name, gradient in gradients.items() if gradient is not None}
+    looked_at = [t for t in others if t.is_floating_point() and t.numel() > 0]
+    sizes = norms([*given.values(), *looked_at])
     for name in gradients:
         session.sums.setdefault(name, Sum())
-    for name, size in zip(dense, sizes, strict=False):  # the sizes of the others come after
+    for name, size in zip(given, sizes, strict=False):  # the sizes of the others come after
         session.sums[name].squares += size**2
         session.sums[name].count += 1
     if session.batches == 0:
-        session.moving.update({name: int(torch.count_nonzero(gradient)) for name, gradient in dense.items()})
+        session.moving.update({name: int(torch.count_nonzero(entries_of(g))) for name, g in given.items()})
     return all(map(math.isfinite, sizes))
-
-
-def _dense(gradient: Tensor) -> Tensor:
-    return gradient if gradient.layout is torch.strided else entries_of(gradient)
 
 
 def keep_outputs(session: Session, made: Callable[[Tensor], Value | None], output: Any) -> None:
@@ -225,7 +221,9 @@ def _numeric(output: Any) -> Iterator[tuple[str, Tensor]]:
 def _zero_units(tensor: Tensor, axis: int | None) -> Tensor:
     unit = tensor.ndim - 1 if axis is None else axis
     others = [d for d in range(tensor.ndim) if d != unit]
-    return (tensor == 0).all(dim=others) if others else tensor == 0
+    if not others or tensor.numel() == 0:
+        return (tensor == 0).all(dim=others) if others else tensor == 0
+    return (tensor.amax(others) == 0) & (tensor.amin(others) == 0)  # several times faster than all()
 
 
 def _broken_input(session: Session, batch: Batch) -> NonFinite | None:

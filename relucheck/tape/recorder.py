@@ -92,7 +92,7 @@ class Recorder:
             value = Value(self._add(step), data=True, batch=axis)
             self.values.put(tensor, value, fresh=False)
         if self.tracer is not None:
-            self.tracer.numbers.given(batch.tensors)
+            self.tracer.given(batch.tensors)
 
     def feed_more(self, batch: Batch) -> None:
         """Declares the inputs of another call; what an earlier one returned stays known as that."""
@@ -116,7 +116,7 @@ class Recorder:
         while self.modules:
             last, _, fold = self.modules[-1]
             if last is module and fold is not None:
-                self.unfold(fold, list(tensors_in(output)))
+                self._unfold(fold, list(tensors_in(output)))
             self.modules.pop()
             if last is module:
                 return
@@ -140,6 +140,8 @@ class Recorder:
 
     def begin(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Fold | None:
         """Starts to fold a call that the table of operations knows as one; None for all others."""
+        if self.tracer is not None and not self.reading_loss:
+            self.tracer.calls.begin(func, args, kwargs)
         spelling, name = spelled(func)
         if spelling is None or op_named(spelling.op).kind not in _FOLDED_KINDS or spelling.op == "clip":
             return None
@@ -158,7 +160,14 @@ class Recorder:
         batch = next((v.batch for t in tensors if (v := self.values.get(t)) is not None and v.data), None)
         return Fold(len(self.steps), op, args, explicit, spelling, inputs, places, batch)
 
-    def unfold(self, fold: Fold, outputs: list[Tensor]) -> None:
+    def unfold(self, fold: Fold | None, out: Any) -> None:
+        """A call has returned; what was folded becomes one step."""
+        if self.tracer is not None and not self.reading_loss:
+            self.tracer.calls.end(out)
+        if fold is not None:
+            self._unfold(fold, list(tensors_in(out)))
+
+    def _unfold(self, fold: Fold, outputs: list[Tensor]) -> None:
         """Replaces the steps since the fold began by one, made of the same outputs."""
         held = [(t, v) for t in outputs if (v := self.values.get(t)) is not None and v.data]
         if not held:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -9,11 +10,11 @@ import torch
 from torch import Tensor
 
 from relucheck.tape.first_step import unstepped
-from relucheck.tape.gradients import Sum, norm
+from relucheck.tape.gradients import Sum, norms
 from relucheck.tape.subject import Subject
 from relucheck.tape.wrappers import is_dtensor
 
-SAMPLED = 65_536
+SAMPLED = 16_384
 """Entries of one weight that are compared; a ratio of root mean squares of so many is good to 1 %."""
 
 
@@ -47,20 +48,32 @@ class Before:
 
     def compare(self) -> dict[str, float]:
         """norm(change) / norm(weight) by weight, added to the window's sums as well."""
-        ratios = {}
-        for name, (parameter, before) in self.weights.items():
-            size = norm(before)
-            if size > 0:
-                ratios[name] = ratio = norm(_sample(parameter) - before) / size
-                total = self.subject.session.updates.setdefault(name, Sum())
-                total.squares += ratio**2
-                total.count += 1
-                if name in self.fresh:
-                    self.subject.session.first_updates[name] = ratio
+        before = [sample for _, sample in self.weights.values()]
+        changes = torch._foreach_sub([_sample(p) for p, _ in self.weights.values()], before) if before else ()
+        sizes = norms([*before, *changes])
+        moved = zip(self.weights, sizes, sizes[len(before) :], strict=False)
+        ratios = {name: change / size for name, size, change in moved if size > 0}
+        session = self.subject.session
+        for name, ratio in ratios.items():
+            total = session.updates.setdefault(name, Sum())
+            total.squares += ratio**2
+            total.count += 1
+        session.first_updates.update({n: ratio for n, ratio in ratios.items() if n in self.fresh})
         return ratios
 
 
 def _sample(parameter: Tensor) -> Tensor:
     """Every n-th entry, so that a step costs a copy of a few entries only."""
     flat = parameter.detach().reshape(-1)
-    return flat[:: max(1, -(-flat.numel() // SAMPLED))]
+    return flat[:: stride_over(flat.numel(), flat.numel() // max(1, parameter.shape[0]))]
+
+
+def stride_over(entries: int, row: int) -> int:
+    """The gap between the entries that are compared: one that meets every input of a row in turn.
+
+    A gap that divides the row would look at the same few inputs of all units, such as the margins of images.
+    """
+    stride = max(1, -(-entries // SAMPLED))
+    while stride > 1 and math.gcd(stride, row) > 1:
+        stride += 1
+    return stride

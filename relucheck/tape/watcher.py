@@ -23,10 +23,10 @@ from relucheck.boundary import guarded
 from relucheck.measurements import DETERMINED_FROM
 from relucheck.net import Crash
 from relucheck.tape.batches import Batch, tensors_in
-from relucheck.tape.beneath import Beneath, Careful, possible
+from relucheck.tape.beneath import Beneath, Careful
 from relucheck.tape.inspected import Inspected, begun
 from relucheck.tape.meeting import Meeting
-from relucheck.tape.recorder import Recorder
+from relucheck.tape.replay import Replay
 from relucheck.tape.shares import Seen, seen_over
 from relucheck.tape.subject import Subject
 from relucheck.tape.telling import inspection_of
@@ -108,7 +108,7 @@ class Watcher:
         if not torch.is_grad_enabled() or not self._within(module):
             return False
         trainable = module is self.only or any(p.requires_grad for p in module.parameters())
-        return trainable and possible(self.recording.operations)
+        return trainable and self.recording.possible
 
     def _within(self, module: nn.Module) -> bool:
         """Whether a module is the network that is asked for, or one of its parts, compiled or not."""
@@ -143,8 +143,7 @@ class Watcher:
             self._forget(held)
             held = self.live[id(module)] = begun(subject, self.step, self.stop, self._present())
         held.feed(batch)
-        self.listener.recorder = held.recorder
-        self.recording.start(how_it_is_called=isinstance(held.recorder, Recorder))
+        self.recording.start(held.recorder)
 
     def _present(self) -> int:
         """The processes whose samples count together with those of this one, itself included."""
@@ -156,6 +155,8 @@ class Watcher:
         held = self.live.get(id(module))
         if held is None:
             return
+        if all(isinstance(one.recorder, Replay) for one in self.live.values()):
+            self.recording.stop()  # the loss is only read where the net is
         if any(t.requires_grad for t in tensors_in(output)):
             held.returned(output)
         else:  # nothing to learn here: a frozen network or a target
@@ -168,7 +169,6 @@ class Watcher:
     def _give_up(self) -> None:
         """Ends a recording that no backward pass will come for."""
         self.recording.stop()
-        self.listener.recorder = None
         for held in self.live.values():
             held.release()
         self.live.clear()
@@ -180,11 +180,15 @@ class Watcher:
         if self.backwards or threading.get_ident() != self.thread:
             return original(loss, *args, **kwargs)
         held = self._recorded()
+        for one in held:
+            self._guarded(one.listen)
         done = False
         try:
             with self._at_work():
                 result = original(loss, *args, **kwargs)
             done = True
+            for one in held:
+                self._guarded(one.collect)
         finally:
             for one in held:
                 one.release()
@@ -207,7 +211,6 @@ class Watcher:
     def _recorded(self) -> tuple[Inspected, ...]:
         if self.recording.running:
             self.recording.stop()
-        self.listener.recorder = None
         held = tuple(self.live.values())
         self.live.clear()
         self.calls = 0
@@ -364,7 +367,8 @@ class Watcher:
 
     def _guarded(self, work: Callable[[], object]) -> None:
         if self.crash is None:
-            done = guarded(work, "", "a training step could not be measured")
+            with torch._C.DisableTorchFunction():  # what is done here is no call of the network's
+                done = guarded(work, "", "a training step could not be measured")
             if isinstance(done, Crash):
                 self.listener.crash = done
 

@@ -417,6 +417,20 @@ def test_underflow_is_measured_on_the_first_step_that_does_not_overflow() -> Non
     assert network.last.gradients[0].underflow == 0.0
 
 
+def test_the_update_of_a_large_weight_is_sampled_over_all_of_its_inputs() -> None:
+    """Images of 32x32 in a row, with an empty left half: half of each unit's weights do not move."""
+    layer = nn.Linear(1024, 1024, bias=False)
+    x = torch.randn(16, 32, 32)
+    x[:, :, :16] = 0
+    before = layer.weight.detach().clone()
+    optimiser = torch.optim.SGD(layer.parameters(), 0.1)
+    with relucheck.watch() as watch:
+        layer(x.flatten(1)).relu().square().mean().backward()
+        optimiser.step()
+    moved = float((layer.weight.detach() - before).norm() / before.norm())
+    assert watch.report.gradients[0].update == pytest.approx(moved, rel=0.03)
+
+
 def test_the_first_update_is_that_of_the_first_step() -> None:
     report = train(mlp(), 20, lr=0.1, every=1)
     (network,) = report.networks
