@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from relucheck.tape.aten import PLATEAUS, AtenOp
 from relucheck.tape.batches import Batch
-from relucheck.tape.units import SiteKey, Sites, joined
+from relucheck.tape.units import SiteKey, Sites, laid_out
 from relucheck.tape.values import Value, flat, has_memory
 
 UNKNOWN = 0
@@ -42,12 +42,13 @@ class Site:
     ndim: int
     axis: int | None
     parts: tuple[int, ...]
+    alone: bool
 
     def units(self, z: Tensor) -> tuple[Tensor, int | None] | None:
         """A pre-activation and its axis of units; None for one that has other units."""
         if z.ndim != self.ndim or z.numel() == 0 or z.ndim == 0:
             return None
-        z, axis = joined(z, self.parts) if self.parts else (z, self.axis)
+        z, axis = laid_out(z, self.axis, self.parts, self.alone)
         return (z, axis) if z.shape[-1 if axis is None else axis] == self.key.units else None
 
 
@@ -150,7 +151,7 @@ class Tracer:
         if operand is None or z.numel() == 0:
             self.faithful = False
         elif key is not None:
-            self.sites[len(self.steps) - 1] = Site(key, operand, z.ndim, main.axis, main.parts)
+            self.sites[len(self.steps) - 1] = Site(key, operand, z.ndim, main.axis, main.parts, main.alone)
 
     @property
     def trace(self) -> Trace | None:
