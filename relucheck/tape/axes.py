@@ -34,7 +34,7 @@ def followed(name: str, args: Sequence[Any], before: Shape, axis: int | None, af
     if name in ("unsqueeze", "stack"):
         at = _int(args, 1) % len(after)
         return axis + 1 if at <= axis else axis
-    if name in ("select", "unbind"):
+    if name in _SELECTS:
         at = _int(args, 1) % len(before)
         return None if at == axis else axis - (at < axis)
     if name == "squeeze" or (len(before) > len(after) and name in _REDUCTIONS):
@@ -56,7 +56,7 @@ def followed_units(
     """
     moved = tuple(followed(name, args, before, axis, after) for axis in axes)
     found = tuple(axis for axis in moved if axis is not None)
-    if len(found) == len(axes):
+    if len(found) == len(axes) or name in _SELECTS:
         return found
     return _recut(before, tuple(sorted(axes)), after)
 
@@ -90,7 +90,20 @@ _REARRANGES = frozenset(
 )
 """Operations that may put another axis at the same place; all others keep their order (cat, slice, pad ...)."""
 
-_REDUCTIONS = frozenset({"mean", "sum", "amax", "amin", "max", "min"})
+_REDUCTIONS = frozenset({"mean", "sum", "amax", "amin", "max", "min", "logsumexp", "prod", "var", "std"})
+
+_SELECTS = frozenset({"select", "unbind"})
+_SLICES = frozenset({"slice", "split", "split_with_sizes", "chunk", "unsafe_split", "narrow"})
+
+
+def takes_away(name: str) -> bool:
+    """Whether an operation may take an axis away, so that of units on it one is left."""
+    return name in _SELECTS or name in _REDUCTIONS
+
+
+def cuts(name: str) -> bool:
+    """Whether the results of an operation are pieces of what it reads, in the same memory."""
+    return name in _SELECTS or name in _SLICES
 
 
 def _int(args: Sequence[Any], position: int) -> int:

@@ -53,28 +53,48 @@ def measurements_of(session: Tally) -> Measurements:
 
 
 _KEEPS = frozenset({Kind.RESHAPE, Kind.IDENTITY, Kind.DROPOUT})
+_LAYERS = frozenset({Kind.AFFINE, Kind.NORM, Kind.RECURRENT, Kind.ATTENTION})
 
 
 def _predictions(session: Tally) -> frozenset[int]:
     """The activations whose value leaves the network as a prediction, not as a feature.
 
-    A loss receives it, or it follows a Linear (a backbone ends in a convolution, an RNN in itself).
+    A loss receives it, or it follows a Linear (a backbone ends in a convolution, an RNN in itself), and no
+    further layer reads it: features that are returned beside the predictions are none.
     """
     net = session.net
     ends = [net.nodes[i] for i in _last_nodes(net) if net.nodes[i].kind is Kind.ACTIVATION]
+    ends = [node for node in ends if not _goes_on(net, node)]
     return frozenset(n.id for n in ends if session.has_loss or any(i.op == "linear" for i in net.inputs(n)))
 
 
 def _last_nodes(net: Net) -> frozenset[int]:
     """The nodes whose value leaves the network, through reshapes and dropout at most."""
-    last: set[int] = set()
-    waiting = [output.node for output in net.outputs]
+    return _behind(net, [output.node for output in net.outputs])
+
+
+def _behind(net: Net, ends: Iterable[int]) -> frozenset[int]:
+    """Nodes, and those whose value they hold through reshapes and dropout at most."""
+    found: set[int] = set()
+    waiting = list(ends)
     while waiting:
         node = net.nodes[waiting.pop()]
-        last.add(node.id)
+        found.add(node.id)
         if node.kind in _KEEPS:
             waiting.extend(node.inputs)
-    return frozenset(last)
+    return frozenset(found)
+
+
+def _goes_on(net: Net, node: Node) -> bool:
+    """Whether a layer reads a value, through reshapes and dropout at most."""
+    waiting = list(net.consumers(node))
+    while waiting:
+        reader = waiting.pop()
+        if reader.kind in _LAYERS:
+            return True
+        if reader.kind in _KEEPS:
+            waiting.extend(net.consumers(reader))
+    return False
 
 
 def _activation(name: str, counts: Counts, last: frozenset[int], trunk: frozenset[int]) -> Activation:
@@ -184,7 +204,8 @@ def _outputs(session: Tally) -> Iterator[OutputUnits]:
     last = _predictions(session)
     ends = [c for c in session.sites.counts.values() if c.node in last and c.plateau.dies]
     for name, held in session.outputs.items():
-        end = next((c for c in ends if c.node is not None and c.node <= held.step), None)
+        behind = _behind(session.net, [held.step]) if held.step >= 0 else frozenset()
+        end = next((c for c in ends if c.node in behind), None)
         yield OutputUnits(
             name=name,
             units=held.zero.numel(),

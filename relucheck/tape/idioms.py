@@ -171,7 +171,12 @@ def _drops_negative(mask: Mask | None, operand: Value | None) -> bool:
 
 
 def _of(mask: Mask | None, operand: Value | None) -> bool:
-    return mask is not None and operand is not None and operand.data and mask.node == operand.node
+    return (
+        mask is not None
+        and operand is not None
+        and operand.data
+        and mask.node in (operand.node, operand.copied)
+    )
 
 
 def _is_data(tensor: Any, values: Values) -> bool:

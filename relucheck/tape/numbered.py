@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from relucheck.tape.units import SiteKey, Sites, joined
+from relucheck.tape.units import SiteKey, Sites, laid_out
 from relucheck.tape.values import has_memory
 
 UNKNOWN = 0
@@ -63,12 +63,13 @@ class Site:
     ndim: int
     axis: int | None
     parts: tuple[int, ...]
+    alone: bool
 
     def observe(self, sites: Sites, z: Tensor) -> bool:
         """Counts the units of a pre-activation; False for one that has other units."""
         if z.ndim != self.ndim or z.numel() == 0 or z.ndim == 0:
             return False
-        z, axis = joined(z, self.parts) if self.parts else (z, self.axis)
+        z, axis = laid_out(z, self.axis, self.parts, self.alone)
         if z.shape[-1 if axis is None else axis] != self.key.units:
             return False
         sites.observe(self.key, z, axis, sites.counts[self.key].plateau)

@@ -190,7 +190,7 @@ def keep_outputs(session: Session, made: Callable[[Tensor], Value | None], outpu
     for name, tensor in _numeric(output):
         value = made(tensor)
         held = session.outputs.get(name)
-        step, axis = (value.node, value.axis) if value is not None else (-1, None)
+        step, axis = (value.node, _axis_of(value, tensor)) if value is not None else (-1, None)
         zero = _zero_units(tensor, axis)
         if held is None or held.zero.shape != zero.shape:
             session.outputs[name] = KeptOutput(step, axis, zero)
@@ -218,7 +218,13 @@ def _numeric(output: Any) -> Iterator[tuple[str, Tensor]]:
             yield name, tensor.detach()
 
 
+def _axis_of(value: Value, tensor: Tensor) -> int | None:
+    """The axis that counts units, one behind the last for an output that is one unit."""
+    return tensor.ndim if value.alone else value.axis
+
+
 def _zero_units(tensor: Tensor, axis: int | None) -> Tensor:
+    tensor = tensor.unsqueeze(-1) if axis == tensor.ndim else tensor
     unit = tensor.ndim - 1 if axis is None else axis
     others = [d for d in range(tensor.ndim) if d != unit]
     if not others or tensor.numel() == 0:

@@ -41,12 +41,17 @@ from relucheck.tape.steps import (
     shape_of,
     source_of,
 )
-from relucheck.tape.units import Counts, SiteKey, Sites, between_samples, joined
+from relucheck.tape.units import Counts, SiteKey, Sites, between_samples, laid_out
 from relucheck.tape.values import Value, Values, flat
 from relucheck.tape.wrappers import class_name, is_dtensor
 
 _COMPOSED = frozenset({"softsign", "tanhshrink"})
-_KEEP_BATCH = frozenset({"linear", "attention", "softmax", "log_softmax", "layer_norm", "dropout"})
+_KEEP_BATCH = frozenset(
+    {"linear", "attention", "softmax", "log_softmax", "layer_norm", "dropout", "instance_norm"}
+)
+_INSTANCE_WISE = frozenset({"instance_norm"})
+"""Calls that torch runs with the units of all samples on one axis."""
+
 _FOLDED_KINDS = frozenset(
     {Kind.ACTIVATION, Kind.NORM, Kind.DROPOUT, Kind.ATTENTION, Kind.LOSS, Kind.AFFINE, Kind.RESAMPLE}
 )
@@ -154,11 +159,12 @@ class Recorder:
     def _fold(
         self, op: str, args: Mapping[str, Arg], explicit: frozenset[str], spelling: str, tensors: list[Tensor]
     ) -> Fold:
+        read = next((v for t in tensors if (v := self.values.get(t)) is not None and v.data), None)
         if not self.detailed:
-            return Fold(len(self.steps), op, args, explicit, spelling, (), ())
+            return Fold(len(self.steps), op, args, explicit, spelling, (), (), None, read)
         inputs, places = self._inputs(op, tensors), user_places(self.stop)
-        batch = next((v.batch for t in tensors if (v := self.values.get(t)) is not None and v.data), None)
-        return Fold(len(self.steps), op, args, explicit, spelling, inputs, places, batch)
+        batch = read.batch if read is not None else None
+        return Fold(len(self.steps), op, args, explicit, spelling, inputs, places, batch, read)
 
     def unfold(self, fold: Fold | None, out: Any) -> None:
         """A call has returned; what was folded becomes one step."""
@@ -179,6 +185,8 @@ class Recorder:
                 counts.node = node
         for tensor, value in held:
             moved = replace(value, node=node, batch=_kept_batch(fold, value, tensor))
+            if fold.op in _INSTANCE_WISE:
+                moved = replace(moved, axis=_kept_axis(fold, tensor), parts=(), alone=False)
             self._move(tensor, moved, fold.start)
 
     def _folded(self, fold: Fold, tensor: Tensor, value: Value) -> Step:
@@ -389,7 +397,7 @@ class Recorder:
         if reading.op in WEIGHTED and reading.op != "prelu":
             batch = batch_of(call, args, tuple(out.shape))
             return self._from_layer(call, reading.op, node, batch, tuple(out.shape))
-        return carried(call, reading.op, node, args, tuple(out.shape))
+        return carried(call, reading.op, node, args, out)
 
     def _from_layer(self, call: Call, op: str, node: int, batch: int | None, shape: tuple[int, ...]) -> Value:
         """A value with units of its own, those of the layer that made it."""
@@ -423,9 +431,10 @@ class Recorder:
             return None
         if not z.is_floating_point() or z.numel() == 0:  # an expert that no sample was sent to
             return None
-        z, axis = joined(z, main.parts) if main.parts else (z, main.axis)
+        z, axis = laid_out(z, main.axis, main.parts, main.alone)
         units = z.shape[-1 if axis is None else axis] if z.ndim else 1
-        key = SiteKey(self._site(reading.op, main), reading.op, main.weights, main.depth, units)
+        name = self._site(reading.op, main)
+        key = SiteKey(name, reading.op, main.weights, main.depth, units, main.section)
         counts = self.sites.observe(key, z, axis, where)
         if self.detailed:
             counts.bins.add(z)
@@ -478,6 +487,12 @@ class Recorder:
             return None
         places = user_places(self.stop)
         return places[-1] if places else None
+
+
+def _kept_axis(fold: Fold, tensor: Tensor) -> int | None:
+    """The unit axis after a call that leaves every unit where it is, though it laid them among the samples inside."""
+    read = fold.read
+    return read.axis if read is not None and read.axis is not None else made_by(fold.op, tuple(tensor.shape))
 
 
 def _kept_batch(fold: Fold, value: Value, tensor: Tensor) -> int | None:

@@ -103,7 +103,9 @@ class Tracer:
         if operand is None or z.numel() == 0:
             self.faithful = False
         elif key is not None:
-            site = self.sites[len(self.steps) - 1] = Site(key, operand, z.ndim, main.axis, main.parts)
+            site = self.sites[len(self.steps) - 1] = Site(
+                key, operand, z.ndim, main.axis, main.parts, main.alone
+            )
             self.calls.site(site, z, writes=self.steps[-1].op.inplace)
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,11 +13,11 @@ from relucheck.net import Arg
 from relucheck.ops import Kind, op_named
 from relucheck.span import Span
 from relucheck.tape.aten import AtenOp
-from relucheck.tape.axes import followed, followed_units, made_by
+from relucheck.tape.axes import cuts, followed, followed_units, made_by, takes_away
 from relucheck.tape.idioms import Reading
 from relucheck.tape.names import owner_of
 from relucheck.tape.units import SiteKey
-from relucheck.tape.values import Mask, Source, Value
+from relucheck.tape.values import Mask, Source, Value, has_memory
 
 WEIGHTED = frozenset(
     {
@@ -54,7 +55,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Fold:
-    """A call under way whose inner steps will become one."""
+    """A call under way whose inner steps will become one; ``read`` is the first data that it was given."""
 
     start: int
     op: str
@@ -64,6 +65,7 @@ class Fold:
     inputs: tuple[int, ...]
     places: tuple[Span, ...]
     batch: int | None = None
+    read: Value | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +81,11 @@ class Call:
     site: SiteKey | None = None
 
 
-def carried(call: Call, op: str, node: int, args: Sequence[Any], shape: tuple[int, ...]) -> Value:
-    """A value with the units of the operand, wherever the operation moves their axis."""
+def carried(call: Call, op: str, node: int, args: Sequence[Any], out: Tensor) -> Value:
+    """The value of ``out``, with the units of the operand, wherever the operation moves their axis."""
     main = call.main
     assert main is not None  # a call without data makes a constant
-    before = shape_of(main, call)
+    before, shape = shape_of(main, call), tuple(out.shape)
     made = made_by(op, shape)
     units = (made,) if made is not None else _units(call, main, args, before, shape)
     joined = _joined(op, call, main)
@@ -92,20 +94,60 @@ def carried(call: Call, op: str, node: int, args: Sequence[Any], shape: tuple[in
         node=node,
         axis=units[0] if len(units) == 1 else None,
         parts=units if len(units) > 1 else (),
+        alone=_alone(call, op, main, units),
+        section=() if op in _GATHERS else _section(call, main, units, out),
         batch=batch_of(call, args, shape),
         depth=main.depth + (op_named(op).kind is Kind.ACTIVATION),
         weights=joined,
         label=main.label if joined == main.weights else owner_of(joined[0]),
         mask=call.mask or (main.mask if op == "cast" else None),
+        copied=(main.node if main.copied is None else main.copied) if call.op.name == "clone" else None,
+        raw=main.raw and (main.maker >= 0 or not _trained(call)),
         source=main.source if _transparent(op, before, shape) else Source(op, before=main.source),
     )
+
+
+_GATHERS = frozenset({"cat", "stack"})
+
+
+def _alone(call: Call, op: str, main: Value, units: tuple[int, ...]) -> bool:
+    """Whether a result is one unit: selected from the axis of units, or reduced over it."""
+    if main.alone:
+        return op not in _GATHERS
+    return bool(_axes(main)) and not units and takes_away(call.op.name)
+
+
+def _section(call: Call, main: Value, units: tuple[int, ...], out: Tensor) -> tuple[int, ...]:
+    """Where the units of a slice begin among those of what it was cut from, after where those begin.
+
+    A slice is a view, so that its offset in memory says it, in whatever way it was written.
+    """
+    whole = next((t for t, v in zip(call.tensors, call.held, strict=True) if v is main), None)
+    if whole is None or not cuts(call.op.name) or not (has_memory(whole) and has_memory(out)):
+        return main.section
+    axes = _axes(main)
+    if not axes or math.prod(whole.shape[a] for a in axes) == math.prod(out.shape[a] for a in units):
+        return main.section
+    ahead = out.storage_offset() - whole.storage_offset()
+    return (*main.section, ahead // max(1, min(whole.stride(a) for a in axes)))
+
+
+def _trained(call: Call) -> bool:
+    """Whether a parameter that is trained has a part in a result."""
+    return any(
+        t.requires_grad and not v.data and v.weights for t, v in zip(call.tensors, call.held, strict=True)
+    )
+
+
+def _axes(main: Value) -> tuple[int, ...]:
+    return main.parts or (() if main.axis is None else (main.axis,))
 
 
 def _units(
     call: Call, main: Value, args: Sequence[Any], before: tuple[int, ...], shape: tuple[int, ...]
 ) -> tuple[int, ...]:
     """The axes of a result that hold the units of its operand."""
-    axes = main.parts or (() if main.axis is None else (main.axis,))
+    axes = _axes(main)
     return followed_units(call.op.name.removesuffix("_"), args, before, axes, shape) if axes else ()
 
 

@@ -27,7 +27,8 @@ class SiteKey:
     """What makes an activation site, in every pass: one function on the same units.
 
     ``weights`` are the parameters that make the units, so that a shared module is one site a layer,
-    while all time steps of a recurrence are one; ``depth`` counts the activations since.
+    while all time steps of a recurrence are one; ``depth`` counts the activations since, and ``section``
+    says which of the units these are (``q, k, v = qkv.chunk(3, -1)``).
     """
 
     name: str
@@ -35,6 +36,7 @@ class SiteKey:
     weights: tuple[str, ...]
     depth: int
     units: int
+    section: tuple[int, ...] = ()
 
 
 @dataclass(slots=True)
@@ -200,6 +202,18 @@ def by_sample(z: Tensor, axis: int | None, samples: int) -> Tensor:
             else z.flatten(2).transpose(1, 2)
         )
     return z.movedim(unit, -1).reshape(samples, -1, z.shape[unit])
+
+
+def laid_out(z: Tensor, axis: int | None, parts: tuple[int, ...], alone: bool) -> tuple[Tensor, int | None]:
+    """``z`` with all its units on one axis, and that axis (None: the last, as far as is known).
+
+    A tensor that holds one unit gets an axis for it; so does one of one axis, which counts samples.
+    """
+    if parts:
+        return joined(z, parts)
+    if alone or (axis is None and z.ndim == 1):
+        return z.unsqueeze(-1), z.ndim
+    return z, axis
 
 
 def joined(z: Tensor, parts: tuple[int, ...]) -> tuple[Tensor, int]:

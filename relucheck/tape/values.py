@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -39,10 +39,11 @@ class Value:
     """A tensor of one pass.
 
     ``data``: it depends on the network's input. ``axis`` counts units; where a view has cut it, ``parts`` are
-    the axes that do together. ``label`` is the path of the
-    layer that made the units, ``affine`` that of the last Linear or convolution, ``maker`` the
-    layer's step and ``weights`` the parameters it applied (for a value that is no data: those it is
-    computed from). ``depth`` counts activations since.
+    the axes that do together; ``alone``: it holds one unit, all of it (``y[..., 3]``, a sum over units).
+    ``section`` is where the units of a slice begin, for slices of slices outside in. ``label`` is the path of
+    the layer that made the units, ``affine`` that of the last Linear or convolution, ``maker`` the layer's step
+    and ``weights`` the parameters it applied (for a value that is no data: those it is computed from).
+    ``depth`` counts activations since. ``copied`` is the step of whose result this is a clone.
     ``raw``: nothing trainable lies between the data and the layer that made the units. ``batch`` is the
     axis that counts samples, as far as it can be followed.
     """
@@ -51,12 +52,15 @@ class Value:
     data: bool
     axis: int | None = None
     parts: tuple[int, ...] = ()
+    alone: bool = False
+    section: tuple[int, ...] = ()
     label: str = ""
     affine: str = ""
     weights: tuple[str, ...] = ()
     maker: int = -1
     depth: int = 0
     mask: Mask | None = None
+    copied: int | None = None
     random: bool = False
     raw: bool = True
     batch: int | None = None
@@ -101,12 +105,59 @@ def flat(args: Sequence[Any]) -> list[Tensor]:
     return tensors
 
 
+@dataclass(frozen=True, slots=True)
+class _Write:
+    """What was written in place into some memory, maybe through a view of a part of it.
+
+    ``units`` and ``batch`` are the strides of the axes that count units and samples, by which they are found in
+    other views of the memory.
+    """
+
+    value: Value
+    units: tuple[int, ...]
+    batch: int | None
+
+    @classmethod
+    def into(cls, tensor: Tensor, value: Value) -> _Write:
+        if not has_memory(tensor):
+            return cls(value, (), None)
+        axes = value.parts or (() if value.axis is None else (value.axis,))
+        batch = tensor.stride(value.batch) if value.batch is not None else None
+        return cls(value, tuple(tensor.stride(axis) for axis in axes), batch)
+
+    def seen_by(self, tensor: Tensor, before: Value | None) -> Value:
+        """The value of a tensor that shares the memory; ``before`` is the one it had."""
+        new = self.value
+        if before is not None and before.data:
+            deeper = max(before.depth, new.depth)
+            raw = before.raw and new.raw
+            return replace(before, node=new.node, depth=deeper, raw=raw, mask=None, copied=None, source=None)
+        if not has_memory(tensor):
+            return new
+        units = _with_strides(tensor, self.units)
+        batch = _with_strides(tensor, () if self.batch is None else (self.batch,))
+        return replace(
+            new,
+            axis=units[0] if len(units) == 1 else None,
+            parts=units if len(units) > 1 else (),
+            batch=batch[0] if batch else None,
+            alone=False,
+            section=(),
+        )
+
+
+def _with_strides(tensor: Tensor, strides: tuple[int, ...]) -> tuple[int, ...]:
+    """The axes of a tensor with these strides; none where one of them has no axis of its own."""
+    axes = [axis for axis, size in enumerate(tensor.shape) if size > 1 and tensor.stride(axis) in strides]
+    return tuple(axes) if len(axes) == len(strides) else ()
+
+
 @dataclass(slots=True)
 class Values:
     """The values of one pass by tensor, with in-place writes seen through every view."""
 
     by_key: dict[Key, Value] = field(default_factory=dict)
-    writes: dict[int, Value] = field(default_factory=dict)
+    writes: dict[int, _Write] = field(default_factory=dict)
 
     def get(self, tensor: Tensor) -> Value | None:
         """The latest value that a tensor holds, or None for one that no recorded step made."""
@@ -116,8 +167,8 @@ class Values:
         own = self.by_key.get(key)
         if self.writes:
             written = self.writes.get(_storage(tensor))
-            if written is not None and (own is None or written.node > own.node):
-                return written
+            if written is not None and (own is None or written.value.node > own.node):
+                own = self.by_key[key] = written.seen_by(tensor, own)
         return own
 
     def put(self, tensor: Tensor, value: Value, *, fresh: bool) -> None:
@@ -133,11 +184,12 @@ class Values:
         """An in-place change: every view of the memory holds the new value."""
         self.put(tensor, value, fresh=False)
         if key_of(tensor) is not None:
-            self.writes[_storage(tensor)] = value
+            self.writes[_storage(tensor)] = _Write.into(tensor, value)
 
     def written(self, tensor: Tensor) -> Value | None:
         """What was last written in place into a tensor's memory."""
-        return self.writes.get(_storage(tensor)) if key_of(tensor) is not None else None
+        write = self.writes.get(_storage(tensor)) if key_of(tensor) is not None else None
+        return write.value if write is not None else None
 
 
 def has_memory(tensor: Tensor) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from relucheck.engine import load_rules
 from relucheck.finding import RuleModule, Severity
@@ -301,3 +301,32 @@ def test_findings_of_two_layers_on_one_line_are_two() -> None:
     report = probe(Net(), [torch.randn(320, 8)])
     assert [(f.code, f.layer) for f in report.findings] == [("RLU601", "net.1"), ("RLU601", "net.3")]
     assert all(f.span is not None and f.span.path == __file__ for f in report.findings)
+
+
+class Beside(nn.Module):
+    """Returns its features, of which three are dead, and a prediction from them or from the input."""
+
+    def __init__(self, reads_features: bool) -> None:
+        super().__init__()
+        self.fc, self.head = nn.Linear(6, 12), nn.Linear(12 if reads_features else 6, 2)
+        self.reads_features = reads_features
+        with torch.no_grad():
+            self.fc.bias[:3] = -50.0
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        h = torch.relu(self.fc(x))
+        return h, self.head(h if self.reads_features else x)
+
+
+def test_features_returned_beside_a_prediction_are_no_outputs_that_must_learn() -> None:
+    report = probe(Beside(reads_features=True), [torch.randn(64, 6)])
+    assert "RLU605" not in {f.code for f in report.findings}
+    assert [(a.dead, a.last) for a in report.activations] == [(3, False)]
+
+
+def test_a_zero_head_is_not_blamed_on_the_activation_of_another_output() -> None:
+    model = Beside(reads_features=False)
+    nn.init.zeros_(model.head.weight)
+    nn.init.zeros_(model.head.bias)
+    (finding,) = [f for f in probe(model, [torch.randn(64, 6)]).findings if f.code == "RLU605"]
+    assert finding.message.startswith("3 of 12 units of output[0] are zero")
