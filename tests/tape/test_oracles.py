@@ -18,6 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from relucheck.measurements import Measurements, Verdict, never_seen_bound
+from relucheck.tape.affine import judge_affine
+from relucheck.tape.batches import Batch
 from relucheck.tape.probe import measure
 
 F64 = torch.float64
@@ -118,7 +120,14 @@ BENT: dict[str, nn.Module] = {
 def test_d6n_other_networks_are_not_affine(name: str) -> None:
     model = nn.Sequential(nn.Linear(8, 8), BENT[name], nn.LazyLinear(3))
     model(torch.randn(4, 8))
-    assert measured(model, torch.randn(64, 8)).affine.verdict is Verdict.NOT_AFFINE
+    found = measure(model, [torch.randn(64, 8)])
+    assert found.measurements.affine.verdict is Verdict.NOT_AFFINE
+    bent = judge_affine(
+        model, Batch((torch.randn(64, 8),), {}), (), found.net
+    )  # without a look at the operations
+    assert bent.verdict is Verdict.NOT_AFFINE
+    assert bent.spread is not None
+    assert bent.spread > 1e-3
 
 
 def test_a_relu_that_the_data_never_bends_is_found_at_larger_scales() -> None:
