@@ -43,7 +43,7 @@ def mean_cosine(rows: Tensor) -> Tensor:
     of the unit vectors, less the N pairs of a row with itself. A row of zeros is at right angles to all.
     """
     scaled = rows / _largest(rows, 1)
-    lengths = torch.linalg.vector_norm(scaled, dim=1, keepdim=True)
+    lengths: Tensor = torch.linalg.vector_norm(scaled, dim=1, keepdim=True)
     unit = scaled / lengths.clamp(min=1)  # with an entry of size one; a row of zeros stays one
     same = (lengths > 0).sum()
     total: Tensor = unit.sum(0, dtype=torch.float64).square().sum()

@@ -312,6 +312,15 @@ def test_d14_the_smallest_number_of_half_precision(
     assert model.weight.dtype is (torch.float16 if half == "weights" else torch.float32)
 
 
+def test_the_loss_scale_is_taken_out_of_a_probes_gradients() -> None:
+    model, x = nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 2)), torch.randn(8, 3)
+    plain = measured(model, x, loss=lambda y: y.square().sum()).gradients
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**20)
+    scaled = measured(model, x, x, loss=lambda y: scaler.scale(y.square().sum())).gradients
+    for one, other in zip(scaled, plain, strict=True):
+        assert (one.norm, one.rms) == (pytest.approx(other.norm), pytest.approx(other.rms))
+
+
 def test_d14_a_scale_cures_what_does_not_vanish() -> None:
     """Over 12 layers at a scale of 65,536 the first one loses nothing with ReLU and all with sigmoid."""
     for activation, width, first in ((nn.ReLU, 64, 0.0), (nn.Sigmoid, 256, 1.0)):
