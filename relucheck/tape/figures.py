@@ -114,6 +114,8 @@ def _activation(name: str, counts: Counts, last: frozenset[int], trunk: frozense
         last=counts.node in last,
         trunk=counts.node in trunk,
         signal=counts.signal,
+        cosine=counts.cosine,
+        dimension=counts.dimension,
         histogram=counts.bins.histogram(),
         calls=counts.calls,
         producer=counts.producer,

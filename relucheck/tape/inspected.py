@@ -41,8 +41,9 @@ class Inspected:
 
     ``arrived`` are the norms of dL/dW that its parameters received, by name, ``sizes`` the norms of
     its weights at that time where somebody wants them, ``updates`` the ratios of the optimiser's
-    step after it. Several calls (the time steps of a loop, two halves of a batch) count as one pass. In a
-    distributed training they are the gradients of this process's own batch, before they are averaged over all.
+    step after it. ``scale`` is what a GradScaler multiplied the loss by, and is taken out of all of them. Several
+    calls (the time steps of a loop, two halves of a batch) count as one pass. In a distributed training
+    they are the gradients of this process's own batch, before they are averaged over all.
     """
 
     subject: Subject
@@ -64,6 +65,7 @@ class Inspected:
     received: dict[int, Tensor] = field(default_factory=dict)
     uses: Counter[str] = field(default_factory=Counter)
     sums: dict[str, Tensor] = field(default_factory=dict)
+    scale: float = 1.0
 
     def feed(self, batch: Batch) -> None:
         """A call is about to run; what an earlier one returned stays known as that."""
@@ -87,6 +89,10 @@ class Inspected:
             self._keep_outputs(output)
         if self.session.watch.half and self.subject.lost is None:
             self._listen_to(output)
+
+    def scaled_by(self, scale: float) -> None:
+        """The backward pass is about to run, of a loss that was multiplied so."""
+        self.scale = self.session.watch.scale = scale
 
     def _keep_outputs(self, output: Any) -> None:
         if isinstance(self.recorder, Recorder):
@@ -120,12 +126,13 @@ class Inspected:
     def collect(self) -> None:
         """The backward pass is over: notes the norms of what lies where there was no gradient."""
         found = {n: g for n, p in self.empty.items() if (g := p.grad) is not None}
-        self.arrived.update(zip(found, norms(list(found.values())), strict=True))
+        sizes = norms(list(found.values()))
+        self.arrived.update({n: size / self.scale for n, size in zip(found, sizes, strict=True)})
         self.empty.clear()
 
     def _noting(self, name: str) -> Callable[[Tensor], None]:
         def note(gradient: Tensor) -> None:
-            self.arrived[name] = norm(gradient)
+            self.arrived[name] = norm(gradient) / self.scale
 
         return note
 
@@ -143,7 +150,7 @@ class Inspected:
             if self.uses[name] > 1:
                 before = self.sums.get(name)
                 gradient = self.sums[name] = gradient.clone() if before is None else before + gradient
-            self.arrived[name] = norm(gradient)
+            self.arrived[name] = norm(gradient) / self.scale
 
         return note
 
@@ -170,8 +177,8 @@ class Inspected:
         if isinstance(self.recorder, Replay) and not self.recorder.done:
             self.session.trace, self.subject.varies = None, True
 
-    def keep(self, loss: Tensor | None, scale: float) -> None:
-        """Adds the pass to the window's sums, after its backward pass has run, with its loss scaled so."""
+    def keep(self, loss: Tensor | None) -> None:
+        """Adds the pass to the window's sums, after its backward pass has run."""
         session, batch = self.session, self.batch
         assert batch is not None  # a pass begins with a call
         if session.read is None and isinstance(self.recorder, Recorder):
@@ -179,11 +186,11 @@ class Inspected:
             self.subject.judge(batch)
         if self.received and self.calls == 1:
             outputs = sum(t.requires_grad for t in tensors_in(self.output))
-            self.subject.count_lost(batch, [self.received.get(i) for i in range(outputs)], scale)
+            self.subject.count_lost(batch, [self.received.get(i) for i in range(outputs)], self.scale)
         self.received.clear()
         session.first_batch = None
         for name in session.trained():
-            _add(session.sums, name, self.arrived.get(name))
+            _add(session.sums, name, self.arrived.get(name), self.scale)
         session.sites.end_pass()
         session.samples += session.sites.samples
         session.batches += 1
@@ -268,8 +275,10 @@ def _listener(subject: Subject, session: Session, stop: CodeType) -> Recorder | 
     return Recorder(session.names, session.sites, session.watch, stop, first, tracer=tracer)
 
 
-def _add(sums: dict[str, Sum], name: str, size: float | None) -> None:
+def _add(sums: dict[str, Sum], name: str, size: float | None, scale: float) -> None:
     total = sums.setdefault(name, Sum())
-    if size is not None:
+    if size is not None and scale != 1:
+        total.add_scaled(size)
+    elif size is not None:
         total.squares += size**2
         total.count += 1

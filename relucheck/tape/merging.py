@@ -77,6 +77,8 @@ def _counts(ranks: Sequence[Counts]) -> Counts:
         calls=max(counts.calls for counts in ranks),
         raw=all(counts.raw for counts in ranks),
         signal=_largest(counts.signal for counts in ranks),
+        cosine=_smallest(counts.cosine for counts in ranks),
+        dimension=_largest(counts.dimension for counts in ranks),
         certified=tuple(sorted(proved)),
     )
 
@@ -111,6 +113,10 @@ def _outputs(ranks: Sequence[dict[str, KeptOutput]]) -> dict[str, KeptOutput]:
 
 def _earliest(found: Iterable[NonFinite | None]) -> NonFinite | None:
     return min((one for one in found if one is not None), key=lambda one: one.batch, default=None)
+
+
+def _smallest(values: Iterable[float | None]) -> float | None:
+    return min((value for value in values if value is not None), default=None)
 
 
 def _largest(values: Iterable[float | None]) -> float | None:

@@ -178,7 +178,7 @@ def _keep_gradients(
     for name in gradients:
         session.sums.setdefault(name, Sum())
     for name, size in zip(given, sizes, strict=False):  # the sizes of the others come after
-        session.sums[name].squares += size**2
+        session.sums[name].squares += (size / session.loss_scale) ** 2
         session.sums[name].count += 1
     if session.batches == 0:
         session.moving.update({name: int(torch.count_nonzero(entries_of(g))) for name, g in given.items()})

@@ -75,7 +75,7 @@ def measure(
 
 
 def _note(session: Session, scaler: torch.amp.GradScaler) -> None:
-    session.loss_scale = float(scaler.get_scale())
+    session.loss_scale = session.watch.scale = float(scaler.get_scale())
 
 
 def refuse_empty(model: nn.Module) -> None:

@@ -26,6 +26,7 @@ from relucheck.tape.finite import Hunt
 from relucheck.tape.gathered import Gathered
 from relucheck.tape.gradients import GradientWatch
 from relucheck.tape.idioms import Reading, comparison, read
+from relucheck.tape.likeness import likeness
 from relucheck.tape.names import Names, folded_op, is_activation, owner_of, spelling_of
 from relucheck.tape.places import user_places
 from relucheck.tape.replay import Tracer
@@ -445,6 +446,7 @@ class Recorder:
             if self.detailed:
                 counts.certified = certified(main.source) if where.low == 0 and where.dies else ()
                 counts.signal = between_samples(z, axis, self.sites.samples)
+                counts.cosine, counts.dimension = likeness(z, axis, self.sites.samples)
         return key
 
     def _is_site(self, reading: Reading) -> bool:

@@ -78,6 +78,8 @@ class Counts:
     node: int | None = None
     span: Span | None = None
     signal: float | None = None
+    cosine: float | None = None
+    dimension: float | None = None
     certified: tuple[int, ...] = ()
     bins: Bins = field(default_factory=Bins)
     current: list[_Pass] = field(default_factory=list)

@@ -8,6 +8,7 @@ first network that is called from outside any other begins the recording, and ``
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -72,6 +73,7 @@ class Watcher:
     live: dict[int, Inspected] = field(default_factory=dict)
     recent: tuple[Inspected, ...] = ()
     scaler: torch.amp.GradScaler | None = None
+    scalers: list[tuple[torch.amp.GradScaler, weakref.ref[Tensor]]] = field(default_factory=list)
     before: list[Before] = field(default_factory=list)
     optimiser: torch.optim.Optimizer | None = None
     optimised: bool = False
@@ -180,6 +182,7 @@ class Watcher:
         if self.backwards or threading.get_ident() != self.thread:
             return original(loss, *args, **kwargs)
         held = self._recorded()
+        self._guarded(lambda: self._scale(held, loss))
         for one in held:
             self._guarded(one.listen)
         done = False
@@ -223,7 +226,7 @@ class Watcher:
             if not one.counts:
                 one.drop()
         for one in self.recent if held else ():
-            one.keep(next(tensors_in(loss), None), self._scale())
+            one.keep(next(tensors_in(loss), None))
             if self.logger is not None:
                 one.weigh()
         if held and self.optimiser is not None:  # inside the closure that an optimiser was given
@@ -237,12 +240,21 @@ class Watcher:
 
     # -- gradient scalers ------------------------------------------------------------------------------
 
-    def scaling(self, scaler: torch.amp.GradScaler) -> None:
-        """A GradScaler is about to multiply a loss; its scale is asked for only where it is wanted."""
+    def scaling(self, scaler: torch.amp.GradScaler, scaled: Any) -> None:
+        """A GradScaler has multiplied a loss; its scale is asked for only where it is wanted."""
+        self.scalers = [pair for pair in self.scalers if pair[1]() is not None]
+        self.scalers += [(scaler, weakref.ref(loss)) for loss in tensors_in(scaled)]
         self.scaler = scaler
 
-    def _scale(self) -> float:
-        return float(self.scaler.get_scale()) if self.scaler is not None else 1.0
+    def _scale(self, held: tuple[Inspected, ...], loss: Any) -> None:
+        """Tells the passes what their loss was multiplied by: it was scaled itself, or what it was made of."""
+        scaler = next(
+            (s for s, scaled in self.scalers for t in tensors_in(loss) if t is scaled()), self.scaler
+        )
+        self.scaler = None
+        scale = float(scaler.get_scale()) if held and scaler is not None else 1.0
+        for one in held:
+            one.scaled_by(scale)
 
     # -- optimisers -----------------------------------------------------------------------------------
 
@@ -422,8 +434,9 @@ class _Patches:
             return self.around(self.of_tensors, tensors, args, kwargs)
 
         def scale(scaler: torch.amp.GradScaler, outputs: Any) -> Any:
-            self.watcher.scaling(scaler)
-            return self.scale(scaler, outputs)
+            scaled = self.scale(scaler, outputs)
+            self.watcher.scaling(scaler, scaled)
+            return scaled
 
         self.own_call, self.own_of_tensor, self.own_of_tensors = call, of_tensor, of_tensors
         self.own_scale = scale

@@ -334,7 +334,7 @@ def test_every_figure_is_merged() -> None:
     assert {f.name for f in fields(Counts)} == {
         "function", "plateau", "units", "by_sample", "fired", "on", "responded", "samples", "calls", "producer",
         "raw", "node", "span", "signal", "certified", "current",
-        "bins",
+        "bins", "cosine", "dimension",
     }  # fmt: skip
     assert {f.name for f in fields(Session)} - {f.name for f in fields(Tally)} == {
         "model", "names", "loss_fn", "batch_axis", "gathered", "first_batch",

@@ -380,6 +380,82 @@ def test_autocast_and_a_gradient_scaler(dtype: torch.dtype) -> None:
         assert "RLU614" not in [f.code for f in watch.findings]
 
 
+def scaled(scale: float, *, how: str = "scaler", seen: Any = None) -> Any:
+    """A training in single precision whose loss a GradScaler multiplies; a power of two changes no digit."""
+    torch.manual_seed(0)
+    model = mlp()
+    optimiser = torch.optim.SGD(model.parameters(), 0.1)
+    scaler = torch.amp.GradScaler("cpu", init_scale=scale, enabled=scale != 1)
+    with relucheck.watch(every=1, on_step=seen) as watch:
+        for _ in range(4):
+            optimiser.zero_grad()
+            loss = F.cross_entropy(model(torch.randn(32, 8)), torch.randint(0, 3, (32,)))
+            if how == "halves":  # as gradient accumulation does it
+                loss = scaler.scale(loss) / 2
+            else:
+                loss = scaler.scale(loss / 2)
+            loss.backward()
+            scaler.step(optimiser)
+            scaler.update()
+    return watch.report
+
+
+def numbers(report: Any) -> list[tuple[Any, ...]]:
+    return [(g.norm, g.elasticity, g.rms, g.update) for g in report.gradients]
+
+
+@pytest.mark.parametrize("how", ["scaler", "halves"])
+def test_gradients_are_told_without_the_loss_scale(how: str) -> None:
+    plain: list[Any] = []
+    told: list[Any] = []
+    expected = numbers(scaled(1.0, seen=plain.append))
+    assert numbers(scaled(2.0**16, how=how, seen=told.append)) == [
+        pytest.approx(e, rel=1e-6) for e in expected
+    ]
+    for one, other in zip(told, plain, strict=True):
+        assert one.figures == pytest.approx(other.figures, rel=1e-6)
+
+
+def test_a_loss_that_is_not_scaled_beside_one_that_is() -> None:
+    """Of two networks one is trained with a scaler."""
+
+    def norms(scale: float) -> list[float | None]:
+        torch.manual_seed(0)
+        first, second = mlp(), mlp()
+        scaler = torch.amp.GradScaler("cpu", init_scale=scale, enabled=scale != 1)
+        with relucheck.watch(every=1) as watch:
+            for _ in range(3):
+                x = torch.randn(32, 8)
+                scaler.scale(first(x).sum()).backward()
+                second(x).sum().backward()
+        return [g.norm for g in watch.report.gradients]
+
+    assert norms(1024.0) == pytest.approx(norms(1.0), rel=1e-6)
+
+
+def test_two_losses_that_are_scaled_before_their_backward_passes() -> None:
+    def norms(scale: float) -> list[float | None]:
+        torch.manual_seed(0)
+        first, second = mlp(), mlp()
+        scaler = torch.amp.GradScaler("cpu", init_scale=scale, enabled=scale != 1)
+        with relucheck.watch(every=1) as watch:
+            for _ in range(3):
+                losses = [scaler.scale(model(torch.randn(32, 8)).sum()) for model in (first, second)]
+                for loss in losses:
+                    loss.backward()
+        return [g.norm for g in watch.report.gradients if g.norm is not None]
+
+    assert norms(1024.0) == pytest.approx(norms(1.0), rel=1e-6)
+
+
+def test_a_step_that_overflows_under_a_loss_scale_has_no_gradient_to_tell() -> None:
+    """The scaler skips it and halves its scale: norms are of the steps that count, if there is one."""
+    (network,) = half(2, 2.0**40, depth=2).networks
+    assert [g.norm for g in network.last.gradients] == [float("inf")] * 3
+    (network,) = half(40, 2.0**40, depth=2).networks
+    assert all(0 < (g.norm or 0) < 10 and 0 < (g.rms or 0) < 1 for g in network.last.gradients)
+
+
 def half(steps: int, scale: float, depth: int = 12) -> Any:
     parts: list[nn.Module] = []
     for _ in range(depth):
