@@ -37,16 +37,16 @@ def run_pass(session: Session, batch: Batch) -> None:
     session.sites.samples = batch.samples(session.batch_axis)
     if session.sites.samples == 0:
         raise ProbeError(f"batch {session.batches} holds no sample (inputs of shape {batch.shapes()})")
-    broken = _broken_input(session, batch)
+    given = _sizes(batch)
     output, loss, recorder = _replayed(session, batch) or _recorded(session, batch)
     with Explained(session, recorder, batch, "backward pass"):
         gradients = backward_of(session, loss)
     sound = _keep_gradients(session, gradients, (loss, *tensors_in(output)))
     session.sites.end_pass()
+    if session.non_finite is None and not sound:
+        session.non_finite = _broken(session, given) or _hunted(session, batch, loss)
     session.samples += session.sites.samples
     session.batches += 1
-    if session.non_finite is None:
-        session.non_finite = None if sound else broken or _hunted(session, batch, loss)
 
 
 def _refuse(session: Session, batch: Batch) -> None:
@@ -232,10 +232,16 @@ def _zero_units(tensor: Tensor, axis: int | None) -> Tensor:
     return (tensor.amax(others) == 0) & (tensor.amin(others) == 0)  # several times faster than all()
 
 
-def _broken_input(session: Session, batch: Batch) -> NonFinite | None:
-    """NaN or infinity that the network is given, in its input or its parameters."""
-    for tensor in batch.tensors:
-        if not finite(tensor) and not is_mask(tensor):
+def _sizes(batch: Batch) -> list[tuple[Tensor, Tensor]]:
+    """The inputs with their norms before the model can change them, which are not waited for."""
+    floating = [t.detach() for t in batch.tensors if t.is_floating_point() and t.numel() > 0]
+    return [(tensor, torch.linalg.vector_norm(entries_of(tensor))) for tensor in floating]
+
+
+def _broken(session: Session, given: Iterable[tuple[Tensor, Tensor]]) -> NonFinite | None:
+    """NaN or infinity that the network was given, in its input or its parameters."""
+    for tensor, size in given:
+        if not math.isfinite(float(size)) and not finite(tensor) and not is_mask(tensor):
             return NonFinite(Phase.INPUT, kind_of([tensor]), "input", "", session.batches)
     if session.batches == 0:
         for name, parameter in session.parameters():
