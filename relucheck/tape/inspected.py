@@ -178,6 +178,8 @@ class Inspected:
         self.subject.steps += 1
         if self.subject.non_finite is None and not self._sound(loss):
             self.subject.non_finite = self._culprit(batch, loss)
+        if self.scale != 1:  # the scaler skips a step that overflows
+            self.arrived = {name: size for name, size in self.arrived.items() if math.isfinite(size)}
         self.batch = self.output = None
 
     def weigh(self) -> None:
