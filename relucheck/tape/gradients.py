@@ -19,10 +19,10 @@ from relucheck.tape.units import SiteKey
 
 @dataclass(slots=True)
 class Sum:
-    """A running sum of squares over a number of entries."""
+    """A running sum of squares over a number of entries, or over what they weigh."""
 
     squares: float = 0.0
-    count: int = 0
+    count: float = 0
 
     def add_scaled(self, size: float) -> None:
         """Adds a norm; one that overflowed under a loss scale, whose step is skipped, stands until another comes."""

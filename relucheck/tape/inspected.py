@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils.hooks import RemovableHandle
 
 from relucheck.measurements import NonFinite, Phase
+from relucheck.tape.alone import CommunicatesError, alone
 from relucheck.tape.batches import Batch, tensors_in
 from relucheck.tape.finite import Hunt, finite, is_mask, kind_of, located
 from relucheck.tape.gathered import Gathered
@@ -197,15 +198,19 @@ class Inspected:
         self.subject.steps += 1
         if self.subject.non_finite is None and not self._sound(loss):
             self.subject.non_finite = self._culprit(batch, loss)
+        if self.scale != 1:  # the scaler skips a step that overflows
+            self.arrived = {name: size for name, size in self.arrived.items() if math.isfinite(size)}
         self.batch = self.output = None
 
     def weigh(self) -> None:
         """Notes the norms of the weights that a gradient has arrived at."""
-        self.sizes = {
+        own = {
             name: norm(parameter)
             for name, parameter in self.session.parameters()
-            if parameter.ndim >= 2 and name in self.arrived
+            if parameter.ndim >= 2 and name in self.arrived and not is_dtensor(parameter)
         }
+        whole = {name: weight.norm for name, weight in self.session.gathered.items() if weight.ndim >= 2}
+        self.sizes = {name: size for name, size in {**own, **whole}.items() if name in self.arrived}
 
     @property
     def waiting(self) -> bool:
@@ -222,7 +227,8 @@ class Inspected:
     def _culprit(self, batch: Batch, loss: Tensor | None) -> NonFinite:
         """The first operation that is not finite, by another forward pass that leaves no trace.
 
-        In a distributed training there is none, for it would wait for processes whose batch was sound.
+        In a distributed training it is this process's own, and there is none where it would wait for processes whose
+        batch was sound.
         """
         session, step = self.session, self.subject.until
         for tensor in batch.tensors:
@@ -233,7 +239,13 @@ class Inspected:
                 return NonFinite(Phase.PARAMETER, kind_of([part]), name, owner_of(name), step)
         broken = loss is not None and not finite(loss.detach())
         unknown = NonFinite(Phase.FORWARD if broken else Phase.BACKWARD, "NaN", "loss", "", step)
-        return unknown if in_group() else self._hunted(batch, step) or unknown
+        if self.subject.sharded:  # a layer's weights are put together by all
+            return unknown
+        try:
+            with alone():
+                return self._hunted(batch, step) or unknown
+        except CommunicatesError:
+            return unknown
 
     def _hunted(self, batch: Batch, step: int) -> NonFinite | None:
         session, hunt = self.session, Hunt()

@@ -38,7 +38,7 @@ def merged(tallies: Sequence[Tally]) -> Tally:
         watch=_watch([tally.watch for tally in tallies]),
         sums=sums_over([tally.sums for tally in tallies]),
         updates=sums_over([tally.updates for tally in tallies]),
-        first_updates={n: ratio for tally in reversed(tallies) for n, ratio in tally.first_updates.items()},
+        first_updates=sums_over([tally.first_updates for tally in tallies]),
         lost=_lost([tally.lost for tally in tallies]),
         loss_scale=first.loss_scale,
         outputs=_outputs([tally.outputs for tally in tallies]),

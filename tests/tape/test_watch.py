@@ -452,11 +452,15 @@ def test_a_step_that_overflows_under_a_loss_scale_has_no_gradient_to_tell() -> N
     """The scaler skips it and halves its scale: norms are of the steps that count, if there is one."""
     (network,) = half(2, 2.0**40, depth=2).networks
     assert [g.norm for g in network.last.gradients] == [float("inf")] * 3
-    (network,) = half(40, 2.0**40, depth=2).networks
+    heard: list[Any] = []
+    (network,) = half(40, 2.0**40, depth=2, on_step=heard.append).networks
+    first = next(one.step for one in heard if one.figures.get("relucheck/Sequential.0/gradient"))
+    assert 10 < first < 30
+    assert all(value < 10 for one in heard for value in one.figures.values())
     assert all(0 < (g.norm or 0) < 10 and 0 < (g.rms or 0) < 1 for g in network.last.gradients)
 
 
-def half(steps: int, scale: float, depth: int = 12) -> Any:
+def half(steps: int, scale: float, depth: int = 12, on_step: Any = None) -> Any:
     parts: list[nn.Module] = []
     for _ in range(depth):
         parts += [nn.Linear(64, 64), nn.ReLU(inplace=True)]
@@ -464,7 +468,7 @@ def half(steps: int, scale: float, depth: int = 12) -> Any:
     optimiser = torch.optim.SGD(model.parameters(), 1e-3)
     scaler = torch.amp.GradScaler("cpu", init_scale=scale)
     x, y = torch.randn(64, 64), torch.randint(0, 10, (64,))
-    with relucheck.watch(every=1) as watch:
+    with relucheck.watch(every=1, on_step=on_step) as watch:
         for _ in range(steps):
             optimiser.zero_grad()
             with torch.autocast("cpu", torch.float16):
