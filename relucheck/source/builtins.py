@@ -26,6 +26,7 @@ from relucheck.source.values import (
     Mapping,
     Num,
     Plain,
+    ScopeVal,
     Seq,
     Tensor,
     Unk,
@@ -202,6 +203,8 @@ def _issubclass(_m: Machine, a: Arguments) -> Value:
 def _hasattr(m: Machine, a: Arguments) -> Value:
     if len(a.args) == 2 and isinstance(a.args[0], External) and isinstance(a.args[1], Const):
         return TRUE if a.args[1].value in _names_of_torch(a.args[0].name) else UNK
+    if len(a.args) == 2 and isinstance(a.args[0], ScopeVal) and isinstance(a.args[1], Const):
+        return Const(a.args[0].scope.binds(a.args[1].value))
     if len(a.args) == 2 and isinstance(a.args[0], Instance) and isinstance(a.args[1], Const):
         owner, name = a.args[0], a.args[1].value
         if isinstance(name, str):
@@ -350,8 +353,10 @@ BUILTINS: dict[str, Handler] = {
 def seq_method(m: Machine, row: Seq, name: str, a: Arguments) -> Value:
     """A method of a list or tuple."""
     first = a.args[0] if a.args else UNK
-    if name in ("append", "add", "appendleft"):
+    if name in ("append", "add"):
         _put(m, row, (*row.items, first), row.exact)
+    elif name == "appendleft":
+        _put(m, row, (first, *row.items), row.exact)
     elif name in ("extend", "update"):
         items, exact = iterate(m, first)
         _put(m, row, (*row.items, *items), row.exact and exact)

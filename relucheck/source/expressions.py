@@ -128,8 +128,8 @@ def _other_attribute(value: Value, name: str) -> Value:
         return UNK
     if isinstance(value, Partial):
         return _partial_attribute(value, name)
-    if isinstance(value, Function) and name == "__name__":
-        return Const(value.name)
+    if isinstance(value, Function) and name in ("__name__", "__module__"):
+        return Const(value.name if name == "__name__" else value.scope.dotted)
     if isinstance(value, Unk) and value.name and len(value.name) < 60:
         return Unk(f"{value.name}.{name}")
     return UNK

@@ -214,6 +214,15 @@ def _ordered_dict(m: Machine, a: Arguments) -> Value:
     return BUILTINS["dict"](m, a)
 
 
+def _default_dict(m: Machine, a: Arguments) -> Value:
+    """A dict that remembers what makes the values of new keys, if that is given."""
+    table = BUILTINS["dict"](m, Arguments(a.args[1:], a.kwargs, a.open))
+    factory = a.args[0] if a.args else NONE
+    if isinstance(table, Mapping) and factory != NONE:
+        table.state["factory"] = factory
+    return table
+
+
 def _math(name: str, a: Arguments) -> Value:
     function = getattr(math, name, None)
     args = [v.value for v in a.args if isinstance(v, Const)]
@@ -434,7 +443,8 @@ _HANDLERS: dict[str, Handler] = {
     "functools.partial": _partial,
     "functools.reduce": _reduce,
     "collections.OrderedDict": _ordered_dict,
-    "collections.defaultdict": lambda _m, _a: mapping({}, False),
+    "collections.defaultdict": _default_dict,
+    "collections.deque": BUILTINS["list"],
     "itertools.chain": _chain,
     "itertools.pairwise": _pairwise,
     "itertools.repeat": _repeat,

@@ -38,7 +38,7 @@ from relucheck.source.values import (
 from relucheck.span import Span
 
 if TYPE_CHECKING:
-    from relucheck.source.modules import ModuleScope
+    from relucheck.source.modules import Definition, ModuleScope
 
 MAX_DEPTH = 32
 MAX_NODES = 6_000
@@ -62,7 +62,7 @@ class Machine:
         evaluate: Callable[[Machine, ast.expr, Frame], Value],
         execute: Callable[[Machine, list[ast.stmt], Frame], str],
         call: Callable[..., Value],
-        define: Callable[[Machine, ast.stmt, Frame], None],
+        define: Callable[[Machine, Definition, Frame], None],
         put: Callable[[Machine, Value, Value, Value], None],
         load: Callable[[Machine, ModuleScope], None],
     ) -> None:
@@ -82,7 +82,8 @@ class Machine:
         self.max_nodes = MAX_NODES
         self.depth = 0
         self.maybe = 0
-        self.tests: list[frozenset[str]] = []
+        self.tests: list[ast.expr] = []
+        self.named: dict[int, frozenset[str]] = {}
         self.guessing = 0
         self.sites: list[Span] = []
         self.scope_path: list[str] = []
@@ -114,6 +115,16 @@ class Machine:
             yield
         finally:
             self.limit = outer
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """What runs inside the block does not count for what is going on: an import, a decorator."""
+        outer, begun = self.limit, self.steps
+        self.limit = sys.maxsize
+        try:
+            yield
+        finally:
+            self.limit = outer + self.steps - begun
 
     @property
     def exhausted(self) -> bool:
@@ -197,10 +208,17 @@ class Machine:
     def _tested(self, args: dict[str, Arg], layer: LayerDraft | None = None) -> dict[str, Arg]:
         """Arguments with the names in the tests that decide whether this, or the layer it applies, is there."""
         made_under = layer.args.get("under") if layer is not None else None
-        names = {name for test in self.tests for name in test}
+        names = {name for test in self.tests for name in self._names_of(test)}
         if isinstance(made_under, tuple):
             names |= {name for name in made_under if isinstance(name, str)}
         return {**args, "under": tuple(sorted(names))} if names else args
+
+    def _names_of(self, test: ast.expr) -> frozenset[str]:
+        """The names in a test, looked for once, and only where something is recorded under it."""
+        found = self.named.get(id(test))
+        if found is None:
+            found = self.named[id(test)] = names_in(test)
+        return found
 
     def _is_discarded(self) -> bool:
         return (
@@ -273,7 +291,7 @@ class Machine:
     @contextmanager
     def under(self, test: ast.expr) -> Iterator[None]:
         """Note the names that a test asks for, around what it decides about."""
-        self.tests.append(names_in(test))
+        self.tests.append(test)
         try:
             yield
         finally:

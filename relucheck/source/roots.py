@@ -41,7 +41,8 @@ def load(m: Machine, scope: ModuleScope) -> None:
     if scope.state != "new":
         return
     scope.state = "running"
-    with m.aside(scope.tape):
+    scope.names["__name__"] = Const(scope.dotted)
+    with m.aside(scope.tape), m.apart():
         attempt(m, m.script_steps, lambda: m.execute(m, scope.tree.body, Frame(scope, scope.names)))
     scope.state = "done"
 

@@ -423,8 +423,6 @@ def one_of(values: list[Value]) -> Value:
         for choice in alternatives(value):
             if not any(same(choice, known) for known in flat):
                 flat.append(choice)
-    if len(flat) == 1:
-        return flat[0]
-    if len(flat) > MAX_ALTERNATIVES:
-        return UNK
-    return OneOf(tuple(flat))
+        if len(flat) > MAX_ALTERNATIVES:
+            return UNK
+    return flat[0] if len(flat) == 1 else OneOf(tuple(flat))
