@@ -891,6 +891,20 @@ def test_a_defaultdict_makes_the_values_of_new_keys() -> None:
     assert made(net) == [2, 2, 6]
 
 
+def test_an_object_is_no_dict_unless_its_class_says_so() -> None:
+    net = read("""
+        class Config:
+            width = 8
+        class Table(dict): pass
+        class Odd(unknown.Base): pass
+        x = torch.randn(2, 4)
+        nn.Linear(4, 5 if isinstance(Config(), dict) else 6)(x)
+        nn.Linear(4, 5 if isinstance(Table(), dict) else 6)(x)
+        nn.Linear(4, 5 if isinstance(Odd(), (dict, str)) else 6)(x)
+    """)
+    assert made(net) == [6, 5, UNKNOWN]
+
+
 def test_what_imports_do_does_not_count_for_the_file_that_imports() -> None:
     """A package of long files is read to its last one, although together they are over one file's budget."""
     long = """
@@ -900,7 +914,9 @@ def test_what_imports_do_does_not_count_for_the_file_that_imports() -> None:
                 table[i] = j + 1
     """
     files = {f"pkg/part{n}.py": long for n in range(4)}
-    files["pkg/__init__.py"] = "".join(f"from .part{n} import table\n" for n in range(4)) + "from .z import Net\n"
+    files["pkg/__init__.py"] = (
+        "".join(f"from .part{n} import table\n" for n in range(4)) + "from .z import Net\n"
+    )
     files["pkg/z.py"] = "from torch import nn\nWIDTH = 8\nclass Net(nn.Linear):\n    pass\n"
     files["train.py"] = "import torch, pkg\npkg.Net(4, pkg.z.WIDTH)(torch.randn(2, 4))\n"
     nets = {net.path: net for net in read_files(files).nets}
