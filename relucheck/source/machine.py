@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from relucheck.net import UNKNOWN, Arg, Attribute, Shape, Symbol
+from relucheck.net import UNKNOWN, Arg, Attribute, Shape, Symbol, Unfinished
 from relucheck.source.drafts import LayerDraft, NodeDraft, Tape
 from relucheck.source.heap import MISSING, Change, Heap
 from relucheck.source.syntax import walk
@@ -90,6 +90,7 @@ class Machine:
         self.forwards: list[Instance] = []
         self.running: list[Function] = []
         self.covered: set[int] = set()
+        self.unfinished: list[Unfinished] = []
         self.instances: list[Instance] = []
         self.contained: set[int] = set()
         self.repeated: dict[int, list[Attribute]] = {}
