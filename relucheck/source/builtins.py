@@ -32,7 +32,9 @@ from relucheck.source.values import (
     Unk,
     Value,
     mapping,
+    may_be_absent,
     one_of,
+    present,
     seq,
     truth,
 )
@@ -95,7 +97,7 @@ def _dict(m: Machine, a: Arguments) -> Value:
     for value in a.args[:1]:
         if isinstance(value, Mapping):
             items |= value.items
-            exact = exact and value.exact
+            exact = exact and value.closed
         else:
             rows, all_rows = iterate(m, value)
             exact = exact and all_rows and _add_pairs(items, rows)
@@ -412,39 +414,47 @@ def dict_method(m: Machine, table: Mapping, name: str, a: Arguments) -> Value:
     if name in ("get", "pop", "setdefault"):
         return _lookup(m, table, name, first, a.args[1] if len(a.args) > 1 else a.keyword("default"))
     if name == "items":
-        rows = [seq([Const(k), v], "tuple") for k, v in table.items.items()]
+        rows = [seq([Const(k), present(v)], "tuple") for k, v in table.items.items()]
         return seq(rows, "list", table.exact)
     if name == "values":
-        return seq([*table.items.values(), *table.rest], "list", table.exact)
+        return seq([*map(present, table.items.values()), *table.rest], "list", table.exact)
     if name == "keys":
         return seq([Const(k) for k in table.items], "list", table.exact)
     if name == "update":
         _update(m, table, first, a)
         return NONE
     if name == "copy":
-        return mapping(dict(table.items), table.exact, table.rest)
+        return mapping(dict(table.items), table.closed, table.rest)
     return UNK
 
 
 def _lookup(m: Machine, table: Mapping, name: str, key: Value, default: Value | None) -> Value:
+    fallback = default if default is not None else NONE
     if isinstance(key, Const) and key.value in table.items:
-        value = table.items[key.value]
-        if name == "pop":
-            items = {k: v for k, v in table.items.items() if k != key.value}
-            m.heap.store(table.state, "items", items)
-        return value
-    if isinstance(key, Const) and table.exact:
-        fallback = default if default is not None else NONE
+        return _known_entry(m, table, name, key, fallback)
+    if isinstance(key, Const) and table.closed:
         if name == "setdefault":
             put_item(m, table, key, fallback)
         return fallback
     found = get_item(m, table, key)
     if name == "setdefault":  # whether the key was there is not known
-        put_item(m, table, key, one_of([found, default if default is not None else NONE]))
+        put_item(m, table, key, one_of([found, fallback]))
     elif name == "pop" and not isinstance(key, Const):
         m.heap.store(table.state, "items", {k: one_of([v, UNK]) for k, v in table.items.items()})
         m.heap.store(table.state, "exact", False)
     return found
+
+
+def _known_entry(m: Machine, table: Mapping, name: str, key: Const, fallback: Value) -> Value:
+    value = table.items[key.value]
+    if may_be_absent(value):
+        value = one_of([present(value), fallback])
+        if name == "setdefault":
+            put_item(m, table, key, value)
+    if name == "pop":
+        items = {k: v for k, v in table.items.items() if k != key.value}
+        m.heap.store(table.state, "items", items)
+    return value
 
 
 def _update(m: Machine, table: Mapping, other: Value, a: Arguments) -> None:
@@ -452,7 +462,7 @@ def _update(m: Machine, table: Mapping, other: Value, a: Arguments) -> None:
     items.update(other.items if isinstance(other, Mapping) else {})
     items.update(a.kwargs)
     m.heap.store(table.state, "items", items)
-    if a.args and not (isinstance(other, Mapping) and other.exact):
+    if a.args and not (isinstance(other, Mapping) and other.closed):
         m.heap.store(table.state, "exact", False)
 
 

@@ -183,7 +183,7 @@ def _arguments(m: Machine, node: ast.Call, frame: Frame) -> Arguments:
             kwargs.append((keyword.arg, value))
         elif isinstance(value, Mapping):
             kwargs.extend((str(k), v) for k, v in value.items.items())
-            is_open = is_open or not value.exact
+            is_open = is_open or not value.closed
         else:
             is_open = True
     return Arguments(tuple(args), tuple(kwargs), is_open)
@@ -354,7 +354,7 @@ def _dict(m: Machine, node: ast.Dict, frame: Frame) -> Value:
         value = m.evaluate(m, expression, frame)
         name = m.evaluate(m, key, frame) if key is not None else None
         if name is None:
-            exact = exact and isinstance(value, Mapping) and value.exact
+            exact = exact and isinstance(value, Mapping) and value.closed
             items |= value.items if isinstance(value, Mapping) else {}
         elif isinstance(name, Const):
             items[name.value] = value

@@ -193,7 +193,7 @@ def copy_value(m: Machine, value: Value, depth: int = 6) -> Value:
         return seq([copy_value(m, v, depth - 1) for v in value.items], value.kind, value.exact)
     if isinstance(value, Mapping) and depth:
         items = {k: copy_value(m, v, depth - 1) for k, v in value.items.items()}
-        return mapping(items, value.exact, value.rest)
+        return mapping(items, value.closed, value.rest)
     if isinstance(value, Instance) and depth:
         copied = new_instance(m, value.cls, value.container)
         copied.opaque, copied.name, copied.stored = value.opaque, value.name, value.stored

@@ -32,6 +32,7 @@ from relucheck.source.values import (
     Unk,
     Value,
     one_of,
+    present,
     seq,
 )
 
@@ -213,13 +214,14 @@ def _slice(row: Seq, key: Seq) -> Value:
 
 def _mapping_item(m: Machine, table: Mapping, key: Value) -> Value:
     if isinstance(key, Const):
-        if key.value in table.items:
-            return table.items[key.value]
-        return _made_by_default(m, table, key) if table.exact else UNK
+        found = table.items.get(key.value)
+        if found is not None:
+            return present(found)
+        return _made_by_default(m, table, key) if table.closed else UNK
     if isinstance(key, OneOf):
         return m.join([_mapping_item(m, table, choice) for choice in key.values])
-    values = [*table.items.values(), *table.rest]
-    return one_of(values) if values and table.exact else UNK
+    values = [present(v) for v in table.items.values()]
+    return one_of(values) if values and table.closed else UNK
 
 
 def _made_by_default(m: Machine, table: Mapping, key: Const) -> Value:

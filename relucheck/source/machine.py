@@ -13,6 +13,7 @@ from relucheck.source.drafts import LayerDraft, NodeDraft, Tape
 from relucheck.source.heap import MISSING, Change, Heap
 from relucheck.source.syntax import walk
 from relucheck.source.values import (
+    ABSENT,
     NONE,
     UNK,
     Class,
@@ -356,7 +357,12 @@ class Machine:
 
     def _join_dicts(self, rows: list[dict[object, Value]], op: str) -> dict[object, Value]:
         keys = dict.fromkeys(k for row in rows for k in row)
-        return {k: self.join([row[k] for row in rows if k in row], op) for k in keys}
+        return {k: self._join_entries([row.get(k, ABSENT) for row in rows], op) for k in keys}
+
+    def _join_entries(self, values: list[Value], op: str) -> Value:
+        """The join of what alternatives have under one key, which some of them may not have at all."""
+        joined = self.join([v for v in values if v is not ABSENT], op)
+        return one_of([joined, ABSENT]) if any(v is ABSENT for v in values) else joined
 
     def join(self, values: list[Value], op: str = "branch") -> Value:
         """One value that stands for all of these: a join node for tensors, else one of several."""
@@ -402,6 +408,8 @@ class Machine:
                 new = self.join_tensors([old, new], "loop")
             elif isinstance(old, Const) and isinstance(new, Const) and not same(old, new):
                 new = UNK
+            elif isinstance(old, dict) and isinstance(new, dict):
+                new = self._join_dicts([old, new], "loop")
             elif name == "exact":
                 new = False
             self.heap.put(target, name, new)

@@ -224,7 +224,7 @@ def fill_container(m: Machine, instance: Instance, arguments: Arguments) -> None
         first = arguments.args[0] if arguments.args else mapping({})
         items = first if isinstance(first, Mapping) else mapping({}, exact=False)
         _name_all(m, items.items)
-        m.heap.store(instance.attrs, "_items", mapping(dict(items.items), items.exact, items.rest))
+        m.heap.store(instance.attrs, "_items", mapping(dict(items.items), items.closed, items.rest))
         return
     _fill_row(m, instance, arguments)
 

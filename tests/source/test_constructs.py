@@ -905,6 +905,64 @@ def test_an_object_is_no_dict_unless_its_class_says_so() -> None:
     assert made(net) == [6, 5, UNKNOWN]
 
 
+def test_a_key_that_only_one_branch_sets_may_not_be_there() -> None:
+    net = read("""
+        table = {"sure": 2}
+        if torch.cuda.is_available():
+            table["fast"] = 3
+        x = torch.randn(2, 4)
+        nn.Linear(4, table["sure"])(x)
+        nn.Linear(4, table["fast"])(x)
+        nn.Linear(4, table.get("fast", 5))(x)
+        nn.Linear(4, 6 if "fast" in table else 7)(x)
+        nn.Linear(4, 6 if "sure" in table else 7)(x)
+        nn.Linear(4, 6 if "slow" in table else 7)(x)
+        nn.Linear(4, len(table))(x)
+        table["fast"] = 8
+        nn.Linear(4, len(table))(x)
+    """)
+    assert made(net) == [2, 3, UNKNOWN, UNKNOWN, 6, 7, UNKNOWN, 2]
+
+
+def test_a_key_that_both_branches_set_is_there() -> None:
+    net = read("""
+        table = {}
+        if torch.cuda.is_available():
+            table["width"] = 3
+        else:
+            table["width"] = 3
+        nn.Linear(4, table.get("width", 5))(torch.randn(2, 4))
+    """)
+    assert made(net) == [3]
+
+
+def test_a_key_that_only_a_loop_sets_may_not_be_there() -> None:
+    net = read("""
+        import sys
+        table = {}
+        for name in sys.argv:
+            table["width"] = 3
+        table.setdefault("width", 5)
+        nn.Linear(4, table["width"])(torch.randn(2, 4))
+    """)
+    assert made(net) == [UNKNOWN]
+
+
+def test_an_argument_that_is_passed_on_one_branch_only_is_not_known() -> None:
+    net = read("""
+        class Head(nn.Module):
+            def __init__(self, width=5, depth=2):
+                super().__init__()
+                self.fc = nn.Linear(depth, width)
+        kwargs = {}
+        if torch.cuda.is_available():
+            kwargs["width"] = 3
+        Head(**kwargs)
+    """)
+    assert made(net) == [UNKNOWN]
+    assert net.layers[0].args["in_features"] == 2
+
+
 def test_what_imports_do_does_not_count_for_the_file_that_imports() -> None:
     """A package of long files is read to its last one, although together they are over one file's budget."""
     long = """
