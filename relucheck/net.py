@@ -309,6 +309,14 @@ class Crash:
     traceback: str
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Unfinished:
+    """Code of a file that takes more steps than the reader follows; what it recorded is taken back."""
+
+    path: str
+    name: str
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """Everything that a reader made of its input."""
@@ -316,3 +324,4 @@ class Reading:
     nets: tuple[Net, ...] = ()
     classes: tuple[ModuleClass, ...] = ()
     crashes: tuple[Crash, ...] = ()
+    unfinished: tuple[Unfinished, ...] = ()

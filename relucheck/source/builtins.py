@@ -26,12 +26,15 @@ from relucheck.source.values import (
     Mapping,
     Num,
     Plain,
+    ScopeVal,
     Seq,
     Tensor,
     Unk,
     Value,
     mapping,
+    may_be_absent,
     one_of,
+    present,
     seq,
     truth,
 )
@@ -94,7 +97,7 @@ def _dict(m: Machine, a: Arguments) -> Value:
     for value in a.args[:1]:
         if isinstance(value, Mapping):
             items |= value.items
-            exact = exact and value.exact
+            exact = exact and value.closed
         else:
             rows, all_rows = iterate(m, value)
             exact = exact and all_rows and _add_pairs(items, rows)
@@ -202,6 +205,8 @@ def _issubclass(_m: Machine, a: Arguments) -> Value:
 def _hasattr(m: Machine, a: Arguments) -> Value:
     if len(a.args) == 2 and isinstance(a.args[0], External) and isinstance(a.args[1], Const):
         return TRUE if a.args[1].value in _names_of_torch(a.args[0].name) else UNK
+    if len(a.args) == 2 and isinstance(a.args[0], ScopeVal) and isinstance(a.args[1], Const):
+        return Const(a.args[0].scope.binds(a.args[1].value))
     if len(a.args) == 2 and isinstance(a.args[0], Instance) and isinstance(a.args[1], Const):
         owner, name = a.args[0], a.args[1].value
         if isinstance(name, str):
@@ -350,8 +355,10 @@ BUILTINS: dict[str, Handler] = {
 def seq_method(m: Machine, row: Seq, name: str, a: Arguments) -> Value:
     """A method of a list or tuple."""
     first = a.args[0] if a.args else UNK
-    if name in ("append", "add", "appendleft"):
+    if name in ("append", "add"):
         _put(m, row, (*row.items, first), row.exact)
+    elif name == "appendleft":
+        _put(m, row, (first, *row.items), row.exact)
     elif name in ("extend", "update"):
         items, exact = iterate(m, first)
         _put(m, row, (*row.items, *items), row.exact and exact)
@@ -407,39 +414,47 @@ def dict_method(m: Machine, table: Mapping, name: str, a: Arguments) -> Value:
     if name in ("get", "pop", "setdefault"):
         return _lookup(m, table, name, first, a.args[1] if len(a.args) > 1 else a.keyword("default"))
     if name == "items":
-        rows = [seq([Const(k), v], "tuple") for k, v in table.items.items()]
+        rows = [seq([Const(k), present(v)], "tuple") for k, v in table.items.items()]
         return seq(rows, "list", table.exact)
     if name == "values":
-        return seq([*table.items.values(), *table.rest], "list", table.exact)
+        return seq([*map(present, table.items.values()), *table.rest], "list", table.exact)
     if name == "keys":
         return seq([Const(k) for k in table.items], "list", table.exact)
     if name == "update":
         _update(m, table, first, a)
         return NONE
     if name == "copy":
-        return mapping(dict(table.items), table.exact, table.rest)
+        return mapping(dict(table.items), table.closed, table.rest)
     return UNK
 
 
 def _lookup(m: Machine, table: Mapping, name: str, key: Value, default: Value | None) -> Value:
+    fallback = default if default is not None else NONE
     if isinstance(key, Const) and key.value in table.items:
-        value = table.items[key.value]
-        if name == "pop":
-            items = {k: v for k, v in table.items.items() if k != key.value}
-            m.heap.store(table.state, "items", items)
-        return value
-    if isinstance(key, Const) and table.exact:
-        fallback = default if default is not None else NONE
+        return _known_entry(m, table, name, key, fallback)
+    if isinstance(key, Const) and table.closed:
         if name == "setdefault":
             put_item(m, table, key, fallback)
         return fallback
     found = get_item(m, table, key)
     if name == "setdefault":  # whether the key was there is not known
-        put_item(m, table, key, one_of([found, default if default is not None else NONE]))
+        put_item(m, table, key, one_of([found, fallback]))
     elif name == "pop" and not isinstance(key, Const):
         m.heap.store(table.state, "items", {k: one_of([v, UNK]) for k, v in table.items.items()})
         m.heap.store(table.state, "exact", False)
     return found
+
+
+def _known_entry(m: Machine, table: Mapping, name: str, key: Const, fallback: Value) -> Value:
+    value = table.items[key.value]
+    if may_be_absent(value):
+        value = one_of([present(value), fallback])
+        if name == "setdefault":
+            put_item(m, table, key, value)
+    if name == "pop":
+        items = {k: v for k, v in table.items.items() if k != key.value}
+        m.heap.store(table.state, "items", items)
+    return value
 
 
 def _update(m: Machine, table: Mapping, other: Value, a: Arguments) -> None:
@@ -447,7 +462,7 @@ def _update(m: Machine, table: Mapping, other: Value, a: Arguments) -> None:
     items.update(other.items if isinstance(other, Mapping) else {})
     items.update(a.kwargs)
     m.heap.store(table.state, "items", items)
-    if a.args and not (isinstance(other, Mapping) and other.exact):
+    if a.args and not (isinstance(other, Mapping) and other.closed):
         m.heap.store(table.state, "exact", False)
 
 

@@ -128,8 +128,8 @@ def _other_attribute(value: Value, name: str) -> Value:
         return UNK
     if isinstance(value, Partial):
         return _partial_attribute(value, name)
-    if isinstance(value, Function) and name == "__name__":
-        return Const(value.name)
+    if isinstance(value, Function) and name in ("__name__", "__module__"):
+        return Const(value.name if name == "__name__" else value.scope.dotted)
     if isinstance(value, Unk) and value.name and len(value.name) < 60:
         return Unk(f"{value.name}.{name}")
     return UNK
@@ -183,7 +183,7 @@ def _arguments(m: Machine, node: ast.Call, frame: Frame) -> Arguments:
             kwargs.append((keyword.arg, value))
         elif isinstance(value, Mapping):
             kwargs.extend((str(k), v) for k, v in value.items.items())
-            is_open = is_open or not value.exact
+            is_open = is_open or not value.closed
         else:
             is_open = True
     return Arguments(tuple(args), tuple(kwargs), is_open)
@@ -354,7 +354,7 @@ def _dict(m: Machine, node: ast.Dict, frame: Frame) -> Value:
         value = m.evaluate(m, expression, frame)
         name = m.evaluate(m, key, frame) if key is not None else None
         if name is None:
-            exact = exact and isinstance(value, Mapping) and value.exact
+            exact = exact and isinstance(value, Mapping) and value.closed
             items |= value.items if isinstance(value, Mapping) else {}
         elif isinstance(name, Const):
             items[name.value] = value

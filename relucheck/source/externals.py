@@ -193,7 +193,7 @@ def copy_value(m: Machine, value: Value, depth: int = 6) -> Value:
         return seq([copy_value(m, v, depth - 1) for v in value.items], value.kind, value.exact)
     if isinstance(value, Mapping) and depth:
         items = {k: copy_value(m, v, depth - 1) for k, v in value.items.items()}
-        return mapping(items, value.exact, value.rest)
+        return mapping(items, value.closed, value.rest)
     if isinstance(value, Instance) and depth:
         copied = new_instance(m, value.cls, value.container)
         copied.opaque, copied.name, copied.stored = value.opaque, value.name, value.stored
@@ -212,6 +212,15 @@ def _partial(_m: Machine, a: Arguments) -> Value:
 
 def _ordered_dict(m: Machine, a: Arguments) -> Value:
     return BUILTINS["dict"](m, a)
+
+
+def _default_dict(m: Machine, a: Arguments) -> Value:
+    """A dict that remembers what makes the values of new keys, if that is given."""
+    table = BUILTINS["dict"](m, Arguments(a.args[1:], a.kwargs, a.open))
+    factory = a.args[0] if a.args else NONE
+    if isinstance(table, Mapping) and factory != NONE:
+        table.state["factory"] = factory
+    return table
 
 
 def _math(name: str, a: Arguments) -> Value:
@@ -434,7 +443,8 @@ _HANDLERS: dict[str, Handler] = {
     "functools.partial": _partial,
     "functools.reduce": _reduce,
     "collections.OrderedDict": _ordered_dict,
-    "collections.defaultdict": lambda _m, _a: mapping({}, False),
+    "collections.defaultdict": _default_dict,
+    "collections.deque": BUILTINS["list"],
     "itertools.chain": _chain,
     "itertools.pairwise": _pairwise,
     "itertools.repeat": _repeat,

@@ -112,7 +112,7 @@ def _put_named(m: Machine, receiver: Instance, name: Const, module: Value) -> No
     items = receiver.attrs.get("_items")
     if isinstance(items, Mapping):
         adopt(m, module, str(name.value))
-        grown = mapping({**items.items, name.value: module}, items.exact, items.rest)
+        grown = mapping({**items.items, name.value: module}, items.closed, items.rest)
         m.heap.store(receiver.attrs, "_items", grown)
 
 

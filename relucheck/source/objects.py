@@ -24,6 +24,7 @@ from relucheck.source.values import (
     ParamOf,
     Partial,
     Plain,
+    ScopeVal,
     Seq,
     Super,
     Tensor,
@@ -97,7 +98,8 @@ def new_instance(m: Machine, cls: Class | None, container: str = "") -> Instance
         instance.attrs["_table"] = mapping({})
     if kind:
         instance.attrs["_items"] = mapping({}) if kind == "ModuleDict" else seq([])
-    m.instances.append(instance)
+    if instance.is_module:
+        m.instances.append(instance)
     return instance
 
 
@@ -222,7 +224,7 @@ def fill_container(m: Machine, instance: Instance, arguments: Arguments) -> None
         first = arguments.args[0] if arguments.args else mapping({})
         items = first if isinstance(first, Mapping) else mapping({}, exact=False)
         _name_all(m, items.items)
-        m.heap.store(instance.attrs, "_items", mapping(dict(items.items), items.exact, items.rest))
+        m.heap.store(instance.attrs, "_items", mapping(dict(items.items), items.closed, items.rest))
         return
     _fill_row(m, instance, arguments)
 
@@ -401,6 +403,8 @@ def class_attribute(m: Machine, cls: Class, name: str) -> Value:
         return found
     if name == "__name__":
         return Const(cls.name)
+    if name == "__module__":
+        return Const(cls.scope.dotted)
     return UNK
 
 
@@ -433,6 +437,8 @@ def set_attribute(m: Machine, target: Value, name: str, value: Value, at: ast.AS
         _own(target, value)
     elif isinstance(target, Class):
         m.heap.store(target.attrs, name, value)
+    elif isinstance(target, ScopeVal):
+        m.heap.store(target.scope.names, name, value)
     elif isinstance(target, LayerVal) and name in ("weight", "bias"):
         if name == "weight":
             target.layer.args["tied_weight"] = True

@@ -29,12 +29,14 @@ from relucheck.source.values import (
     Num,
     OneOf,
     ParamOf,
+    Plain,
     Seq,
     Tensor,
     Unk,
     Value,
     alternatives,
     mapping,
+    may_be_absent,
     one_of,
     same,
     seq,
@@ -80,7 +82,7 @@ def binary(m: Machine, op: type[ast.operator], left: Value, right: Value, inplac
     if isinstance(left, Seq) or isinstance(right, Seq):
         return _sequences(op, left, right)
     if isinstance(left, Mapping) and isinstance(right, Mapping) and op is ast.BitOr:
-        return mapping({**left.items, **right.items}, left.exact and right.exact, (*left.rest, *right.rest))
+        return mapping({**left.items, **right.items}, left.closed and right.closed, (*left.rest, *right.rest))
     return _one_of_numbers(op, left, right)
 
 
@@ -441,10 +443,17 @@ def _contains(left: Value, right: Value) -> bool | None:
         both = isinstance(left.value, str) and isinstance(right.value, str)
         return left.value in right.value if both else None  # type: ignore[operator]
     if isinstance(left, Const) and isinstance(right, Mapping):
-        return True if left.value in right.items else (False if right.exact else None)
+        return _has(right, left.value)
     if isinstance(right, Seq):
         return _among(left, right)
     return None
+
+
+def _has(table: Mapping, key: Plain) -> bool | None:
+    """Whether a dict has a key; None where only some branch has set it, or where it may have others."""
+    if key in table.items:
+        return None if may_be_absent(table.items[key]) else True
+    return False if table.closed else None
 
 
 def _among(left: Value, row: Seq) -> bool | None:

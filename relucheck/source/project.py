@@ -93,9 +93,11 @@ class Reader:
         self.each(lambda scope: run_loose(self.m, scope))
         nets: list[Net] = []
         classes: list[ModuleClass] = []
+        wanted = {scope.path for scope in self.scopes}
         self.each(lambda scope: classes.extend(self.facts.of_file(self.m, scope)))
         self.each(lambda scope: nets.append(frozen(scope)))
-        return Reading(tuple(nets), tuple(classes), tuple(self.crashes))
+        unfinished = tuple(u for u in dict.fromkeys(self.m.unfinished) if u.path in wanted)
+        return Reading(tuple(nets), tuple(classes), tuple(self.crashes), unfinished)
 
     def note_contained(self, scope: ModuleScope) -> None:
         self.m.contained |= self.facts.contained(scope)
@@ -108,7 +110,7 @@ class Reader:
             for cls in todo:
                 run_class(self.m, cls)
 
-        attempt_all(self.m, run)
+        attempt_all(self.m, scope, "the rest of its classes", run)
 
     def each(self, step: Callable[[ModuleScope], None]) -> None:
         """Do one step for every file, inside the error boundary of that file."""

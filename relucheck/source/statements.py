@@ -8,12 +8,13 @@ from typing import Any
 
 from relucheck.source.binding import Arguments
 from relucheck.source.builtins import put_item, seq_method
+from relucheck.source.decorators import run_decorators
 from relucheck.source.drafts import NodeDraft
 from relucheck.source.expressions import assign, attribute
 from relucheck.source.externals import import_name
 from relucheck.source.iteration import iterate
 from relucheck.source.machine import Machine
-from relucheck.source.modules import ModuleScope, make_function
+from relucheck.source.modules import Definition, ModuleScope, make_function
 from relucheck.source.natives import call_native
 from relucheck.source.operators import binary
 from relucheck.source.syntax import walk
@@ -336,14 +337,24 @@ def _delete(m: Machine, node: ast.Delete, frame: Frame) -> str:
 
 
 def _function(m: Machine, node: ast.FunctionDef | ast.AsyncFunctionDef, frame: Frame) -> str:
+    run_decorators(m, node, _bind_function(m, node, frame), frame)
+    return Flow.NORMAL
+
+
+def _bind_function(m: Machine, node: ast.FunctionDef | ast.AsyncFunctionDef, frame: Frame) -> Function:
     function = make_function(node, frame.scope)
     if frame.names is not frame.scope.names:
         function.closure = frame
     m.heap.store(frame.names, node.name, function)
-    return Flow.NORMAL
+    return function
 
 
 def _class(m: Machine, node: ast.ClassDef, frame: Frame) -> str:
+    run_decorators(m, node, _bind_class(m, node, frame), frame)
+    return Flow.NORMAL
+
+
+def _bind_class(m: Machine, node: ast.ClassDef, frame: Frame) -> Class:
     bases = tuple(m.evaluate(m, base, frame) for base in node.bases)
     cls = Class(node, frame.scope, bases)
     inner = Frame(frame.scope, cls.attrs, frame if frame.names is not frame.scope.names else None)
@@ -357,12 +368,16 @@ def _class(m: Machine, node: ast.ClassDef, frame: Frame) -> str:
     if frame.names is frame.scope.names:
         frame.scope.classes.append(cls)
     m.heap.store(frame.names, node.name, cls)
-    return Flow.NORMAL
+    return cls
 
 
-def define(m: Machine, node: ast.stmt, frame: Frame) -> None:
-    """Bind a function or class of the top level before its statement has run."""
-    execute(m, [node], frame)
+def define(m: Machine, node: Definition, frame: Frame) -> None:
+    """Bind a function or class of the top level before its statement has run; its decorators wait for that."""
+    m.tick()
+    if isinstance(node, ast.ClassDef):
+        _bind_class(m, node, frame)
+    else:
+        _bind_function(m, node, frame)
 
 
 def _import(m: Machine, node: ast.Import, frame: Frame) -> str:
