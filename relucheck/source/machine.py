@@ -337,7 +337,8 @@ class Machine:
 
     def _join_dicts(self, rows: list[dict[object, Value]], op: str) -> dict[object, Value]:
         keys = dict.fromkeys(k for row in rows for k in row)
-        return {k: self.join([row[k] for row in rows if k in row], op) for k in keys}
+        # as in a list, what only some rows hold may not be there
+        return {k: self.join([row.get(k, NONE) for row in rows], op) for k in keys}
 
     def join(self, values: list[Value], op: str = "branch") -> Value:
         """One value that stands for all of these: a join node for tensors, else one of several."""

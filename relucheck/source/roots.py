@@ -207,8 +207,12 @@ def apply_loose(m: Machine, instance: Instance) -> None:
 # -- classes ------------------------------------------------------------------------------------
 
 
-def run_class(m: Machine, cls: Class) -> None:
-    """A class nobody has instantiated, and the methods that nobody has called."""
+def run_class(m: Machine, cls: Class, scripted: Instance | None = None) -> None:
+    """A class nobody has instantiated, and the methods that nobody has called.
+
+    ``scripted`` is the one instance that a script has made: its widths and options are known, also
+    where only a library applies it (``trainer.fit(model)``).
+    """
     m.tape = cls.scope.tape
     module = is_module_class(cls)
     todo = [f for f in methods_of(cls) if id(f.node) not in m.covered]
@@ -217,8 +221,9 @@ def run_class(m: Machine, cls: Class) -> None:
         todo = [forward, *(f for f in todo if f is not forward)]
     if not todo or not (module or any(_may_train(cls, f) for f in todo)):
         return
-    made: list[Value] = []
-    attempt(m, CLASS_STEPS, lambda: made.append(make(m, cls)))
+    made: list[Value] = [scripted] if scripted is not None else []
+    if scripted is None:
+        attempt(m, CLASS_STEPS, lambda: made.append(make(m, cls)))
     if made and isinstance(made[0], Instance):
         run_methods(m, cls, made[0], todo)
 

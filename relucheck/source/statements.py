@@ -10,12 +10,13 @@ from relucheck.source.binding import Arguments
 from relucheck.source.builtins import put_item, seq_method
 from relucheck.source.drafts import NodeDraft
 from relucheck.source.expressions import assign, attribute
-from relucheck.source.externals import import_name
+from relucheck.source.externals import import_name, star_names
 from relucheck.source.iteration import iterate
 from relucheck.source.machine import Machine
 from relucheck.source.modules import ModuleScope, make_function
 from relucheck.source.natives import call_native
 from relucheck.source.operators import binary
+from relucheck.source.rows import delete_attribute, delete_item, put_element, put_module
 from relucheck.source.syntax import walk
 from relucheck.source.values import (
     NONE,
@@ -29,6 +30,7 @@ from relucheck.source.values import (
     Instance,
     LayerVal,
     Mapping,
+    Native,
     OneOf,
     OptimiserVal,
     ParamOf,
@@ -328,7 +330,10 @@ def _delete(m: Machine, node: ast.Delete, frame: Frame) -> str:
         if isinstance(target, ast.Attribute):
             owner = m.evaluate(m, target.value, frame)
             if isinstance(owner, Instance):
-                m.heap.store(owner.attrs, target.attr, UNK)
+                delete_attribute(m, owner, target.attr)
+        elif isinstance(target, ast.Subscript):
+            owner = m.evaluate(m, target.value, frame)
+            delete_item(m, owner, m.evaluate(m, target.slice, frame))
     return Flow.NORMAL
 
 
@@ -401,6 +406,9 @@ def _import_from(m: Machine, node: ast.ImportFrom, frame: Frame) -> str:
 def _import_star(m: Machine, node: ast.ImportFrom, frame: Frame) -> None:
     scope = frame.scope.project.find(node.module or "", frame.scope, node.level)
     if scope is None:
+        names = star_names(node.module or "") if not node.level else {}
+        for name, value in names.items():
+            m.heap.store(frame.names, name, value)
         return
     m.load(m, scope)
     for name in [*scope.definitions, *scope.names]:
@@ -413,23 +421,12 @@ def put(m: Machine, owner: Value, key: Value, value: Value) -> None:
     if isinstance(owner, Mapping):
         put_item(m, owner, key, value)
     elif isinstance(owner, Instance) and owner.container:
-        call_native(m, "add_module", owner, Arguments((key, value)))
+        if not put_module(m, owner, key, value):
+            call_native(m, "add_module", owner, Arguments((key, value)))
+    elif isinstance(owner, Native) and owner.name == "_modules":
+        call_native(m, "add_module", owner.receiver, Arguments((key, value)))
     elif isinstance(owner, Seq):
-        _put_in_row(m, owner, key, value)
-
-
-def _put_in_row(m: Machine, row: Seq, key: Value, value: Value) -> None:
-    if (
-        isinstance(key, Const)
-        and isinstance(key.value, int)
-        and -len(row.items) <= key.value < len(row.items)
-    ):
-        items = list(row.items)
-        items[key.value] = value
-        m.heap.store(row.state, "items", tuple(items))
-    else:
-        joined = [m.join([item, value]) for item in row.items]
-        m.heap.store(row.state, "items", tuple(joined))
+        put_element(m, owner, key, value)
 
 
 _HANDLERS: dict[type[ast.stmt], Callable[[Machine, Any, Frame], str]] = {

@@ -215,7 +215,7 @@ class Instance:
     """An object of a project's class, or of one of torch's containers.
 
     ``container`` is "Sequential", "ModuleList" or "ModuleDict"; its elements are in
-    ``attrs["_items"]``.
+    ``attrs["_items"]``. ``owner`` is the class that keeps a container.
     """
 
     cls: Class | None
@@ -224,6 +224,7 @@ class Instance:
     is_module: bool = False
     opaque: bool = False
     name: str = ""
+    owner: str = ""
     made: tuple[ModuleScope, ast.AST] | None = None
     in_forward: bool = False
     stored: bool = False
