@@ -6,7 +6,7 @@ import ast
 
 from relucheck.net import Attribute
 from relucheck.source.binding import NO_ARGUMENTS, Arguments
-from relucheck.source.layers import CONTAINERS, FLUENT, layer_attribute, layer_class, layers_in, replace_param
+from relucheck.source.layers import CONTAINERS, FLUENT, layer_attribute, layer_class, replace_param
 from relucheck.source.machine import Machine
 from relucheck.source.values import (
     UNK,
