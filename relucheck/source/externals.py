@@ -26,6 +26,7 @@ from relucheck.source.layers import (
 from relucheck.source.machine import Machine, tensors_in, to_arg
 from relucheck.source.objects import FIELD, fields_of, fill_container, new_instance, replaced
 from relucheck.source.operators import MAX_LENGTH, binary
+from relucheck.source.published import network_of
 from relucheck.source.tensors import call_function, spelling_of
 from relucheck.source.values import (
     FALSE,
@@ -72,6 +73,9 @@ def call_external(m: Machine, name: str, arguments: Arguments) -> Value:
         return make_optimiser(m, last, arguments)
     if last.endswith("Output") and arguments.kwargs and not arguments.args:
         return _simple_namespace(m, arguments)  # transformers' SequenceClassifierOutput(loss=..., logits=...)
+    network = network_of(m, name)
+    if network is not None:
+        return network
     if "sched" in name.lower() or "lr_" in name:
         for value in arguments.values():
             schedule(value)

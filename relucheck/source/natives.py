@@ -302,6 +302,9 @@ def call_module(m: Machine, value: Value, arguments: Arguments) -> Value:
     base = value.attrs.get("_base")
     if isinstance(base, LayerVal):
         return apply_layer(m, base.layer, arguments)
+    if value.last in value.attrs and arguments.args:
+        features = m.node("unknown", m.input_of(arguments.args[0]), spelling=value.last)
+        return m.call(m, value.attrs[value.last], Arguments((features,)))
     return m.opaque(*arguments.values(), spelling=value.class_name)
 
 

@@ -331,6 +331,8 @@ def plain_attribute(m: Machine, instance: Instance, name: str) -> Value:
         return instance.cls if instance.cls is not None else External(f"torch.nn.{instance.container}")
     if name == "__dict__":
         return mapping(fields_of(instance), exact=not instance.opaque)
+    if instance.last and name not in _OF_LIBRARIES:
+        return Unk(f"self.{name}")
     if instance.is_module and (instance.container or name in NATIVE_METHODS):
         return Native(name, instance)
     base = instance.attrs.get("_base")
@@ -376,6 +378,10 @@ NATIVE_METHODS = FLUENT | {
     "update",
     "_modules",
 }
+
+
+# What is said about a library's network with the little that is known of it.
+_OF_LIBRARIES = FLUENT | {"parameters", "forward", "__call__"}
 
 
 def bind_attribute(m: Machine, found: Value, receiver: Value) -> Value:

@@ -215,7 +215,8 @@ class Instance:
     """An object of a project's class, or of one of torch's containers.
 
     ``container`` is "Sequential", "ModuleList" or "ModuleDict"; its elements are in
-    ``attrs["_items"]``. ``owner`` is the class that keeps a container.
+    ``attrs["_items"]``. ``owner`` is the class that keeps a container. ``last`` is the attribute whose
+    result a library's network returns, where nothing else of it is known.
     """
 
     cls: Class | None
@@ -225,6 +226,7 @@ class Instance:
     opaque: bool = False
     name: str = ""
     owner: str = ""
+    last: str = ""
     made: tuple[ModuleScope, ast.AST] | None = None
     in_forward: bool = False
     stored: bool = False
