@@ -180,7 +180,10 @@ def _unknown(m: Machine, parameter: ast.arg, default: ast.expr | None, as_tensor
 
 
 def run_loose(m: Machine, scope: ModuleScope) -> None:
-    """Sequentials that nothing has applied or kept: what a factory returns, a model before its loop."""
+    """Sequentials that nothing has applied or kept: what a factory returns, a model before its loop.
+
+    So are library networks whose last layer was replaced.
+    """
     m.tape = scope.tape
     for instance in list(m.instances):
         if instance.made is not None and instance.made[0] is scope and _is_loose(instance):
@@ -188,6 +191,8 @@ def run_loose(m: Machine, scope: ModuleScope) -> None:
 
 
 def _is_loose(instance: Instance) -> bool:
+    if instance.last:
+        return instance.last in instance.attrs and not instance.applied
     return (
         instance.container == "Sequential"
         and instance.cls is None

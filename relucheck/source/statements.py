@@ -16,6 +16,7 @@ from relucheck.source.machine import Machine
 from relucheck.source.modules import ModuleScope, make_function
 from relucheck.source.natives import call_native
 from relucheck.source.operators import binary
+from relucheck.source.overwriting import overwrite, put_entries
 from relucheck.source.rows import delete_attribute, delete_item, put_element, put_module
 from relucheck.source.syntax import walk
 from relucheck.source.values import (
@@ -63,9 +64,20 @@ def _expression(m: Machine, node: ast.Expr, frame: Frame) -> str:
         value = m.evaluate(m, node.value, frame)
     finally:
         m.discarding = outer
+    if isinstance(value, Tensor) and isinstance(node.value, ast.Call):
+        _write_out(m, node.value, value, frame)
     if isinstance(value, Tensor) and _changes_input(value.node):
-        m.redirect(Tensor(value.node.inputs[0]), value)
+        overwrite(m, Tensor(value.node.inputs[0]), value)
     return Flow.NORMAL
+
+
+def _write_out(m: Machine, node: ast.Call, value: Tensor, frame: Frame) -> None:
+    """``torch.tanh(x, out=y)`` as a statement: its result is not thrown away, y holds it."""
+    out = next((keyword.value for keyword in node.keywords if keyword.arg == "out"), None)
+    target = m.evaluate(m, out, frame) if out is not None else None
+    if isinstance(target, Tensor):
+        value.node.discarded = False
+        overwrite(m, target, value)
 
 
 def _changes_input(node: NodeDraft) -> bool:
@@ -427,6 +439,8 @@ def put(m: Machine, owner: Value, key: Value, value: Value) -> None:
         call_native(m, "add_module", owner.receiver, Arguments((key, value)))
     elif isinstance(owner, Seq):
         put_element(m, owner, key, value)
+    elif isinstance(owner, Tensor):
+        put_entries(m, owner, key, value)
 
 
 _HANDLERS: dict[type[ast.stmt], Callable[[Machine, Any, Frame], str]] = {
