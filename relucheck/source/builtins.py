@@ -11,6 +11,7 @@ from relucheck.source.instances import is_instance, is_subclass
 from relucheck.source.iteration import MAX_RANGE, ROUNDS, get_item, iterate, length
 from relucheck.source.machine import Machine, tensors_in
 from relucheck.source.objects import class_attribute, set_attribute
+from relucheck.source.rows import remove_value
 from relucheck.source.tensors import call_function, spelling_of
 from relucheck.source.values import (
     FALSE,
@@ -231,6 +232,8 @@ def _type(_m: Machine, a: Arguments) -> Value:
     value = a.args[0] if a.args else UNK
     if isinstance(value, Instance) and value.cls is not None:
         return value.cls
+    if isinstance(value, Instance) and value.container:
+        return External(f"torch.nn.{value.container}")
     if isinstance(value, LayerVal):
         return External("torch.nn." + value.layer.spelling.rpartition(".")[2])
     return UNK
@@ -374,7 +377,9 @@ def seq_method(m: Machine, row: Seq, name: str, a: Arguments) -> Value:
         _put(m, row, (), True)
     elif name in ("index", "count"):
         return UNK
-    elif name in ("sort", "remove"):
+    elif name == "remove":
+        remove_value(m, row, first)
+    elif name == "sort":
         m.heap.store(row.state, "exact", False)
     elif name == "numel":
         return UNK

@@ -137,7 +137,8 @@ def record_output(m: Machine, instance: Instance, method: str, result: Value) ->
     """Note what a network returns to code outside any network."""
     cls = instance.cls
     bases = cls.outside() if cls is not None else ()
-    for node in output_nodes(result):
+    for returned in output_nodes(result):
+        node = m.resolve(Tensor(returned)).node
         m.tape.outputs.append(
             OutputDraft(node, instance.class_name, method, m.here(), _is_contained(m, instance), bases)
         )

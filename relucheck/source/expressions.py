@@ -529,4 +529,8 @@ def _assign_several(m: Machine, target: ast.Tuple | ast.List, value: Value, fram
 def _assign_item(m: Machine, target: ast.Subscript, value: Value, frame: Frame) -> None:
     owner = m.evaluate(m, target.value, frame)
     key = m.evaluate(m, target.slice, frame)
-    m.put(m, owner, key, value)
+    outer, m.place = m.place, (frame.scope, target)
+    try:
+        m.put(m, owner, key, value)
+    finally:
+        m.place = outer

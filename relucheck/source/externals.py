@@ -6,9 +6,10 @@ import ast
 import itertools
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
+from relucheck.ops import FUNCTIONS, MODULES, OPTIMISERS, TORCH
 from relucheck.source import known
 from relucheck.source.binding import Arguments
 from relucheck.source.builtins import BUILTINS
@@ -25,6 +26,7 @@ from relucheck.source.layers import (
 from relucheck.source.machine import Machine, tensors_in, to_arg
 from relucheck.source.objects import FIELD, fields_of, fill_container, new_instance, replaced
 from relucheck.source.operators import MAX_LENGTH, binary
+from relucheck.source.published import network_of
 from relucheck.source.tensors import call_function, spelling_of
 from relucheck.source.values import (
     FALSE,
@@ -71,6 +73,9 @@ def call_external(m: Machine, name: str, arguments: Arguments) -> Value:
         return make_optimiser(m, last, arguments)
     if last.endswith("Output") and arguments.kwargs and not arguments.args:
         return _simple_namespace(m, arguments)  # transformers' SequenceClassifierOutput(loss=..., logits=...)
+    network = network_of(m, name)
+    if network is not None:
+        return network
     if "sched" in name.lower() or "lr_" in name:
         for value in arguments.values():
             schedule(value)
@@ -320,6 +325,13 @@ def _chain(m: Machine, a: Arguments) -> Value:
     return seq([v for items, _ in rows for v in items], "list", all(exact for _, exact in rows))
 
 
+def _chain_from(m: Machine, a: Arguments) -> Value:
+    """``itertools.chain.from_iterable``."""
+    rows, exact = iterate(m, a.args[0] if a.args else UNK)
+    chained = _chain(m, Arguments(tuple(rows)))
+    return chained if exact or not isinstance(chained, Seq) else seq(chained.items, "list", False)
+
+
 def _pairwise(m: Machine, a: Arguments) -> Value:
     items, exact = iterate(m, a.args[0] if a.args else UNK)
     return seq([seq(pair, "tuple") for pair in itertools.pairwise(items)], "list", exact)
@@ -446,6 +458,7 @@ _HANDLERS: dict[str, Handler] = {
     "collections.defaultdict": _default_dict,
     "collections.deque": BUILTINS["list"],
     "itertools.chain": _chain,
+    "itertools.chain.from_iterable": _chain_from,
     "itertools.pairwise": _pairwise,
     "itertools.repeat": _repeat,
     "torch.unique": _unique,
@@ -481,6 +494,27 @@ CONSTANTS: dict[str, Value] = {
 """Attributes of libraries that are known values."""
 
 
+_NN_FILES = (
+    "activation",
+    "batchnorm",
+    "container",
+    "conv",
+    "dropout",
+    "flatten",
+    "instancenorm",
+    "linear",
+    "loss",
+    "module",
+    "normalization",
+    "padding",
+    "pooling",
+    "rnn",
+    "sparse",
+    "transformer",
+    "upsampling",
+)
+
+
 def external_attribute(name: str, attribute: str) -> Value:
     """``library.attribute``."""
     full = f"{_ALIASES.get(name, name)}.{attribute}"
@@ -489,14 +523,9 @@ def external_attribute(name: str, attribute: str) -> Value:
 
 _ALIASES = {
     "torch.nn.modules": "torch.nn",
-    "torch.nn.modules.activation": "torch.nn",
-    "torch.nn.modules.linear": "torch.nn",
-    "torch.nn.modules.conv": "torch.nn",
-    "torch.nn.modules.batchnorm": "torch.nn",
-    "torch.nn.modules.loss": "torch.nn",
-    "torch.nn.modules.container": "torch.nn",
-    "torch.nn.modules.dropout": "torch.nn",
-    "torch.nn.modules.normalization": "torch.nn",
+    **dict.fromkeys((f"torch.nn.modules.{file}" for file in _NN_FILES), "torch.nn"),
+    "torch.functional.F": "torch.nn.functional",
+    "torch.torch": "torch",
     "torch.optim.adam.Adam": "torch.optim.Adam",
 }
 
@@ -504,3 +533,17 @@ _ALIASES = {
 def import_name(dotted: str) -> External:
     """The library module of a dotted name."""
     return External(_ALIASES.get(dotted, dotted))
+
+
+_STARS: dict[str, Iterable[str]] = {
+    "torch": TORCH,
+    "torch.nn": ("Module", "Parameter", "functional", "init", "utils", *CONTAINERS, *MODULES),
+    "torch.nn.functional": FUNCTIONS,
+    "torch.optim": ("lr_scheduler", *OPTIMISERS),
+}
+
+
+def star_names(dotted: str) -> dict[str, Value]:
+    """What ``from library import *`` binds, as far as networks need it: torch's names that the tables hold."""
+    module = import_name(dotted).name
+    return {name: external_attribute(module, name) for name in _STARS.get(module, ())}

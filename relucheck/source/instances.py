@@ -75,7 +75,7 @@ def _object_is(value: Instance, classes: Value) -> bool | None:
     if asked == "Module" and value.is_module:
         return True
     if value.cls is None:
-        return asked == value.container
+        return None if value.last else asked == value.container
     outside = value.cls.outside()
     if any(name.rpartition(".")[2] == asked for name in outside):
         return True

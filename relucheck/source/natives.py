@@ -20,9 +20,11 @@ from relucheck.source.objects import (
     fill_table,
     is_dataclass,
     modules_of,
+    own,
     plain_attribute,
     set_attribute,
 )
+from relucheck.source.rows import pop_module
 from relucheck.source.values import (
     NONE,
     UNK,
@@ -129,6 +131,10 @@ def _extend_with(m: Machine, receiver: Value, a: Arguments) -> Value:
     return receiver
 
 
+def _pop(m: Machine, receiver: Value, a: Arguments) -> Value:
+    return pop_module(m, receiver, a.get(0, "key") or Const(-1)) if isinstance(receiver, Instance) else UNK
+
+
 def _insert(m: Machine, receiver: Value, a: Arguments) -> Value:
     row = receiver.attrs.get("_items") if isinstance(receiver, Instance) else None
     if isinstance(row, Seq) and isinstance(receiver, Instance) and len(a.args) == 2:
@@ -140,6 +146,7 @@ def _insert(m: Machine, receiver: Value, a: Arguments) -> Value:
             a.args[1],
         )
         adopt(m, a.args[1], "?")
+        own(receiver, a.args[1])
         m.heap.store(receiver.attrs, "_items", seq(items, "list", row.exact and known))
     return NONE
 
@@ -150,6 +157,7 @@ def _extend(m: Machine, receiver: Instance, values: tuple[Value, ...], exact: bo
         for i, value in enumerate(values):
             key = str(len(row.items) + i)
             adopt(m, value, f"{receiver.name}.{key}" if receiver.name else key)
+            own(receiver, value)
         m.heap.store(row.state, "items", (*row.items, *values))
         m.heap.store(row.state, "exact", row.exact and exact)
 
@@ -208,6 +216,7 @@ _HANDLERS: dict[str, Handler] = {
     "append": _append,
     "extend": _extend_with,
     "insert": _insert,
+    "pop": _pop,
     "items": _items,
     "keys": _keys,
     "values": _values,
@@ -293,6 +302,9 @@ def call_module(m: Machine, value: Value, arguments: Arguments) -> Value:
     base = value.attrs.get("_base")
     if isinstance(base, LayerVal):
         return apply_layer(m, base.layer, arguments)
+    if value.last in value.attrs and arguments.args:
+        features = m.node("unknown", m.input_of(arguments.args[0]), spelling=value.last)
+        return m.call(m, value.attrs[value.last], Arguments((features,)))
     return m.opaque(*arguments.values(), spelling=value.class_name)
 
 

@@ -6,7 +6,7 @@ import ast
 
 from relucheck.net import Attribute
 from relucheck.source.binding import NO_ARGUMENTS, Arguments
-from relucheck.source.layers import CONTAINERS, FLUENT, layer_attribute, layer_class, layers_in, replace_param
+from relucheck.source.layers import CONTAINERS, FLUENT, layer_attribute, layer_class, replace_param
 from relucheck.source.machine import Machine
 from relucheck.source.values import (
     UNK,
@@ -333,6 +333,8 @@ def plain_attribute(m: Machine, instance: Instance, name: str) -> Value:
         return instance.cls if instance.cls is not None else External(f"torch.nn.{instance.container}")
     if name == "__dict__":
         return mapping(fields_of(instance), exact=not instance.opaque)
+    if instance.last and name not in _OF_LIBRARIES:
+        return Unk(f"self.{name}")
     if instance.is_module and (instance.container or name in NATIVE_METHODS):
         return Native(name, instance)
     base = instance.attrs.get("_base")
@@ -378,6 +380,10 @@ NATIVE_METHODS = FLUENT | {
     "update",
     "_modules",
 }
+
+
+# What is said about a library's network with the little that is known of it.
+_OF_LIBRARIES = FLUENT | {"parameters", "forward", "__call__"}
 
 
 def bind_attribute(m: Machine, found: Value, receiver: Value) -> Value:
@@ -434,7 +440,7 @@ def set_attribute(m: Machine, target: Value, name: str, value: Value, at: ast.AS
         if target.container == "Sequential" and any(_is_registered(v) for v in alternatives(value)):
             put_in_order(m, target, name, value)
         m.heap.store(target.attrs, name, value)
-        _own(target, value)
+        own(target, value)
     elif isinstance(target, Class):
         m.heap.store(target.attrs, name, value)
     elif isinstance(target, ScopeVal):
@@ -453,6 +459,8 @@ def put_in_order(m: Machine, target: Instance, name: str, value: Value) -> None:
     if not isinstance(row, Seq):
         return
     old = target.attrs.get(name)
+    if old is None and name.isdecimal():  # setattr(net, "3", ...)
+        old = dict(container_items(target)).get(name)
     if old is not None and any(item is old for item in row.items):
         items = tuple(value if item is old else item for item in row.items)
     else:
@@ -470,16 +478,16 @@ def _note_contained(m: Machine, value: Value, depth: int = 4) -> None:
                 _note_contained(m, child, depth - 1)
 
 
-def _own(target: Instance, value: Value) -> None:
-    """Tell layers which class made them, for messages."""
-    if target.cls is None:
-        return
-    for choice in alternatives(value):
-        if isinstance(choice, LayerVal) and not choice.layer.owner:
-            choice.layer.owner = target.cls.name
-        elif isinstance(choice, Instance) and choice.cls is None:
-            for layer in layers_in(choice):
-                layer.owner = layer.owner or target.cls.name
+def own(target: Instance, value: Value) -> None:
+    """Tell layers, also those in containers, which class keeps them."""
+    owner = target.cls.name if target.cls is not None else target.owner
+    for choice in alternatives(value) if owner else ():
+        if isinstance(choice, LayerVal):
+            choice.layer.owner = choice.layer.owner or owner
+        elif isinstance(choice, Instance) and choice.cls is None and not choice.owner:
+            choice.owner = owner
+            for _, child in container_items(choice):
+                own(choice, child)
 
 
 def children_of(instance: Instance) -> list[tuple[str, Value]]:

@@ -194,8 +194,14 @@ def tensor_binary(m: Machine, op: str, left: Value, right: Value, inplace: bool 
     if written is not None:
         name, source, parts = written
         m.tape.forget(parts)
+        args: dict[str, Arg] = {"dim": parts[-1].args["dim"]} if name == "softmax" else {}
         return m.node(
-            name, source, spelling=_WRITTEN[name], shape=source.shape, batch_first=source.batch_first
+            name,
+            source,
+            args=args,
+            spelling=_WRITTEN[name],
+            shape=source.shape,
+            batch_first=source.batch_first,
         )
     if op == "matmul":
         return _matmul(m, a, b, left, right)
@@ -248,6 +254,7 @@ _WRITTEN = {
     "sigmoid": "1 / (1 + exp(-x))",
     "silu": "x * sigmoid(x)",
     "mish": "x * tanh(softplus(x))",
+    "softmax": "exp(x) / exp(x).sum()",
 }
 
 
@@ -257,6 +264,8 @@ def _hand_written(op: str, a: Tensor | None, b: Tensor | None, left: Value, righ
         return _product(a.node, b.node) or _product(b.node, a.node)
     if op == "div" and a is None and b is not None and _is(left, 1):
         return _sigmoid(b.node)
+    if op == "div" and a is not None and b is not None and _is_share(a.node, b.node):
+        return "softmax", _shifted_from(a.node.inputs[0]), [a.node, b.node]
     half = (op == "div" and _is(right, 2) and a) or (op == "mul" and _is(right, 0.5) and a)
     half = half or (op == "mul" and _is(left, 0.5) and b)
     return _half_sum(half.node) if half else None
@@ -291,6 +300,17 @@ def _sigmoid(below: NodeDraft) -> Written | None:
         return None
     inner = below.inputs[0].inputs[0]
     return ("sigmoid", inner.inputs[0], [below, below.inputs[0], inner]) if inner.op == "neg" else None
+
+
+def _is_share(part: NodeDraft, total: NodeDraft) -> bool:
+    """Whether exponentials are divided by their sum over a known axis."""
+    kept = total.op == "sum" and total.args.get("keepdim") is True and isinstance(total.args.get("dim"), int)
+    return kept and part.op == "exp" and total.inputs[0] is part
+
+
+def _shifted_from(node: NodeDraft) -> NodeDraft:
+    """The scores whose maximum was subtracted, which changes nothing but overflow."""
+    return node.inputs[0] if node.op == "sub" and node.inputs[-1].op in ("max", "reduce", "part") else node
 
 
 def _half_sum(total: NodeDraft) -> Written | None:

@@ -184,7 +184,10 @@ def _unknown(m: Machine, parameter: ast.arg, default: ast.expr | None, as_tensor
 
 
 def run_loose(m: Machine, scope: ModuleScope) -> None:
-    """Sequentials that nothing has applied or kept: what a factory returns, a model before its loop."""
+    """Sequentials that nothing has applied or kept: what a factory returns, a model before its loop.
+
+    So are library networks whose last layer was replaced.
+    """
     m.tape = scope.tape
     for instance in list(m.instances):
         if instance.made is not None and instance.made[0] is scope and _is_loose(instance):
@@ -192,6 +195,8 @@ def run_loose(m: Machine, scope: ModuleScope) -> None:
 
 
 def _is_loose(instance: Instance) -> bool:
+    if instance.last:
+        return instance.last in instance.attrs and not instance.applied
     return (
         instance.container == "Sequential"
         and instance.cls is None
@@ -211,8 +216,12 @@ def apply_loose(m: Machine, instance: Instance) -> None:
 # -- classes ------------------------------------------------------------------------------------
 
 
-def run_class(m: Machine, cls: Class) -> None:
-    """A class nobody has instantiated, and the methods that nobody has called."""
+def run_class(m: Machine, cls: Class, scripted: Instance | None = None) -> None:
+    """A class nobody has instantiated, and the methods that nobody has called.
+
+    ``scripted`` is the one instance that a script has made: its widths and options are known, also
+    where only a library applies it (``trainer.fit(model)``).
+    """
     m.tape = cls.scope.tape
     module = is_module_class(cls)
     todo = [f for f in methods_of(cls) if id(f.node) not in m.covered]
@@ -221,8 +230,9 @@ def run_class(m: Machine, cls: Class) -> None:
         todo = [forward, *(f for f in todo if f is not forward)]
     if not todo or not (module or any(_may_train(cls, f) for f in todo)):
         return
-    made: list[Value] = []
-    attempt(m, CLASS_STEPS, cls.scope, cls.name, lambda: made.append(make(m, cls)))
+    made: list[Value] = [scripted] if scripted is not None else []
+    if scripted is None:
+        attempt(m, CLASS_STEPS, cls.scope, cls.name, lambda: made.append(make(m, cls)))
     if made and isinstance(made[0], Instance):
         run_methods(m, cls, made[0], todo)
 

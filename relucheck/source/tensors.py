@@ -72,9 +72,18 @@ def call_method(m: Machine, tensor: Tensor, name: str, arguments: Arguments) -> 
     if special is not None:
         return special(m, tensor, arguments)
     spelling = METHODS.get(name)
+    if spelling is None and name.endswith("_") and not name.startswith("_"):
+        return _unknown_in_place(m, tensor, name, arguments)
     if spelling is None:
         return m.opaque(tensor, *arguments.values(), spelling=name)
     return call_function(m, spelling, arguments.after(tensor), name)
+
+
+def _unknown_in_place(m: Machine, tensor: Tensor, name: str, arguments: Arguments) -> Value:
+    """``x.copy_(y)``: nothing is known of the values, but that the tensor holds them now."""
+    others = (t.node for v in arguments.values() for t in tensors_in(v))
+    inputs = dict.fromkeys([tensor.node, *others])
+    return m.node("unknown", *inputs, args={"inplace": True}, spelling=name)
 
 
 def apply(m: Machine, op: str, source: Value, bound: Bound, name: str) -> Value:

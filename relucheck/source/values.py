@@ -223,7 +223,8 @@ class Instance:
     """An object of a project's class, or of one of torch's containers.
 
     ``container`` is "Sequential", "ModuleList" or "ModuleDict"; its elements are in
-    ``attrs["_items"]``.
+    ``attrs["_items"]``. ``owner`` is the class that keeps a container. ``last`` is the attribute whose
+    result a library's network returns, where nothing else of it is known.
     """
 
     cls: Class | None
@@ -232,6 +233,8 @@ class Instance:
     is_module: bool = False
     opaque: bool = False
     name: str = ""
+    owner: str = ""
+    last: str = ""
     made: tuple[ModuleScope, ast.AST] | None = None
     in_forward: bool = False
     stored: bool = False
