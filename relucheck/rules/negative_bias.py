@@ -91,9 +91,12 @@ LARGE = -0.5
 
 def check(net: Net) -> Iterator[Finding]:
     """Report every large negative bias in front of a one-sided activation."""
+    last = {(init.layer, init.tensor): init for init in net.inits}
     for init in net.inits:
         value = _constant(init)
         if value is None or value > LARGE or init.maybe or not init.tensor.startswith("bias"):
+            continue
+        if last[(init.layer, init.tensor)] is not init:
             continue
         after = _rectifier_after(net, init.layer)
         if after is None:

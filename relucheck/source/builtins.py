@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from relucheck.ops import FUNCTIONS, METHODS, MODULES, TORCH
+from relucheck.ops import FUNCTIONS, METHODS, MODULES, TORCH, Kind
 from relucheck.source import known
 from relucheck.source.binding import Arguments
+from relucheck.source.drafts import LayerDraft
 from relucheck.source.instances import is_instance, is_subclass
 from relucheck.source.iteration import MAX_RANGE, ROUNDS, get_item, iterate, length
 from relucheck.source.machine import Machine, tensors_in
@@ -158,6 +159,9 @@ def _sum(m: Machine, a: Arguments) -> Value:
     if isinstance(start, Seq) and len(rows) == len(items) + 1:  # sum(lists, []) joins them
         joined = [item for row in rows for item in row.items]
         return seq(joined, start.kind, exact and all(row.exact for row in rows))
+    taken = next((v for v in items if isinstance(v, Item)), None)
+    if taken is not None:
+        return taken
     if not any(True for v in items for _ in tensors_in(v)):
         plain = [v.value for v in items if isinstance(v, Const) and isinstance(v.value, int | float)]
         return Const(sum(plain)) if exact and len(plain) == len(items) else UNK
@@ -200,6 +204,8 @@ def _issubclass(_m: Machine, a: Arguments) -> Value:
 
 
 def _hasattr(m: Machine, a: Arguments) -> Value:
+    if len(a.args) == 2 and isinstance(a.args[0], LayerVal) and isinstance(a.args[1], Const):
+        return _layer_has(a.args[0].layer, a.args[1].value)
     if len(a.args) == 2 and isinstance(a.args[0], External) and isinstance(a.args[1], Const):
         return TRUE if a.args[1].value in _names_of_torch(a.args[0].name) else UNK
     if len(a.args) == 2 and isinstance(a.args[0], Instance) and isinstance(a.args[1], Const):
@@ -209,6 +215,12 @@ def _hasattr(m: Machine, a: Arguments) -> Value:
                 return TRUE
             return UNK if owner.opaque or owner.is_module else FALSE
     return UNK
+
+
+def _layer_has(layer: LayerDraft, name: object) -> Value:
+    """Whether a layer of torch has a ``weight`` or ``bias``; other names are not looked up."""
+    plain = layer.info.kind not in (Kind.UNKNOWN, Kind.RECURRENT, Kind.ATTENTION)
+    return Const(name in layer.info.weights) if plain and name in ("weight", "bias") else UNK
 
 
 def _setattr(m: Machine, a: Arguments) -> Value:

@@ -152,8 +152,6 @@ def _call_native(m: Machine, callee: Native, arguments: Arguments) -> Value:
     if isinstance(receiver, Tensor):
         return _backward(m, receiver) if name == "backward" else call_method(m, receiver, name, arguments)
     if isinstance(receiver, LayerVal | Instance):
-        if name == "class of" and isinstance(receiver, LayerVal):
-            return UNK
         return call_native(m, name, receiver, arguments)
     if isinstance(receiver, Seq):
         return seq_method(m, receiver, name, arguments)

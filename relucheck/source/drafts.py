@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from relucheck.net import Arg, Init, Layer, Net, Node, Optimiser, Output, Rewrap, Shape
+from relucheck.net import Arg, Attribute, Init, Layer, Net, Node, Optimiser, Output, Rewrap, Shape
 from relucheck.ops import Op, op_named
 from relucheck.span import Span
 
@@ -69,6 +69,15 @@ class OptimiserDraft:
     all_parameters: bool
     span: Span | None
     scheduled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Repeated:
+    """A container that holds layers several times; ``by_name``: not by ``[layer] * n`` but one by one."""
+
+    place: Attribute
+    layers: tuple[LayerDraft, ...]
+    by_name: bool
 
 
 @dataclass(eq=False, slots=True)

@@ -9,6 +9,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from relucheck.net import Arg
+from relucheck.ops import FUNCTIONS, MODULES, OPTIMISERS, TORCH
 from relucheck.source import known
 from relucheck.source.binding import Arguments
 from relucheck.source.builtins import BUILTINS
@@ -126,7 +128,12 @@ def _parameter(m: Machine, a: Arguments) -> Value:
     if isinstance(data, ParamOf):
         return data
     shape = data.node.shape if isinstance(data, Tensor) else None
-    return m.node("parameter", spelling="nn.Parameter", shape=shape)
+    args: dict[str, Arg] = {}
+    if isinstance(data, Tensor) and data.node.op == "constant" and "value" in data.node.args:
+        args["value"] = data.node.args["value"]
+    if a.keyword("requires_grad") == FALSE or a.get(1, "requires_grad") == FALSE:
+        args["frozen"] = True
+    return m.node("parameter", args=args, spelling="nn.Parameter", shape=shape)
 
 
 def _tensor(m: Machine, a: Arguments) -> Value:
@@ -137,6 +144,8 @@ def _tensor(m: Machine, a: Arguments) -> Value:
         return m.node(
             "detach", source, args={"rewrapped": True}, spelling="torch.tensor(..., requires_grad=True)"
         )
+    if isinstance(data, Item):
+        return m.node("detach", data.source, spelling="tensor", shape=())
     value = to_arg(data)
     if isinstance(data, Const):
         return m.node("constant", args={"value": value}, spelling="tensor", shape=())
@@ -158,10 +167,11 @@ def _nested_shape(data: Value) -> tuple[int, ...] | None:
 def _variable(m: Machine, a: Arguments) -> Value:
     """``Variable(x)`` is x; of detached data with requires_grad it starts a new graph."""
     data = a.get(0, "data") or UNK
-    if isinstance(data, Tensor) and data.node.op == "detach" and a.keyword("requires_grad") == TRUE:
-        return m.node(
-            "detach", data.node, args={"rewrapped": True}, spelling="Variable(..., requires_grad=True)"
-        )
+    if isinstance(data, Tensor) and data.node.op not in ("input", "constant", "random"):
+        asked = a.keyword("requires_grad") or a.get(1, "requires_grad")
+        if asked == TRUE:
+            spelling = "Variable(..., requires_grad=True)"
+            return m.node("detach", data.node, args={"rewrapped": True}, spelling=spelling)
     return data
 
 
@@ -489,6 +499,19 @@ _ALIASES = {
     "torch.nn.modules.normalization": "torch.nn",
     "torch.optim.adam.Adam": "torch.optim.Adam",
 }
+
+
+_STARS = {
+    "torch": frozenset(TORCH),
+    "torch.nn": frozenset(MODULES) | CONTAINERS | {"Module", "Parameter", "functional", "init"},
+    "torch.nn.functional": frozenset(FUNCTIONS),
+    "torch.optim": frozenset(OPTIMISERS) | {"lr_scheduler"},
+}
+
+
+def star_names(dotted: str) -> frozenset[str]:
+    """The names that ``from torch.nn import *`` binds, of those that mean something here."""
+    return _STARS.get(dotted, frozenset())
 
 
 def import_name(dotted: str) -> External:

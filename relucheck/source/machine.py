@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from relucheck.net import UNKNOWN, Arg, Attribute, Shape, Symbol
-from relucheck.source.drafts import LayerDraft, NodeDraft, Tape
+from relucheck.net import UNKNOWN, Arg, Shape, Symbol
+from relucheck.source.drafts import LayerDraft, NodeDraft, Repeated, Tape
 from relucheck.source.heap import MISSING, Change, Heap
 from relucheck.source.syntax import walk
 from relucheck.source.values import (
@@ -91,7 +91,7 @@ class Machine:
         self.covered: set[int] = set()
         self.instances: list[Instance] = []
         self.contained: set[int] = set()
-        self.repeated: dict[int, list[Attribute]] = {}
+        self.repeated: dict[int, list[Repeated]] = {}
         self.container_span: Span | None = None
         self.discarding: ast.AST | None = None
         self.place: tuple[ModuleScope, ast.AST] | None = None
@@ -390,7 +390,7 @@ class Machine:
                 self.heap.store(target, "exact", False)
 
 
-def names_in(expression: ast.expr) -> frozenset[str]:
+def names_in(expression: ast.AST) -> frozenset[str]:
     """The plain names and attributes that an expression mentions."""
     words = (getattr(n, "attr", getattr(n, "id", None)) for n in walk(expression))
     return frozenset(word for word in words if isinstance(word, str))

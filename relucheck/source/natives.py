@@ -8,7 +8,7 @@ from relucheck.source.binding import Arguments
 from relucheck.source.builtins import dict_method
 from relucheck.source.drafts import NodeDraft
 from relucheck.source.iteration import get_item, is_open, iterate, named_parameters
-from relucheck.source.layers import FLUENT, apply_layer, layer_class
+from relucheck.source.layers import FLUENT, apply_layer, freeze, layer_class, layers_in
 from relucheck.source.machine import Machine, tensors_in
 from relucheck.source.objects import (
     adopt,
@@ -49,6 +49,14 @@ def _itself(_m: Machine, receiver: Value, _a: Arguments) -> Value:
 
 def _nothing(_m: Machine, _receiver: Value, _a: Arguments) -> Value:
     return NONE
+
+
+def _requires_grad(_m: Machine, receiver: Value, a: Arguments) -> Value:
+    """``module.requires_grad_(False)`` freezes all layers inside."""
+    if a.get(0, "requires_grad") not in (None, Const(True)):
+        for layer in layers_in(receiver):
+            freeze(layer)
+    return receiver
 
 
 def _apply(m: Machine, receiver: Value, a: Arguments) -> Value:
@@ -196,6 +204,7 @@ def _forward(m: Machine, receiver: Value, a: Arguments) -> Value:
 
 _HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(FLUENT, _itself),
+    "requires_grad_": _requires_grad,
     "apply": _apply,
     "parameters": _parameters,
     "named_parameters": _named_parameters,

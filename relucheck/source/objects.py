@@ -6,8 +6,18 @@ import ast
 
 from relucheck.net import Attribute
 from relucheck.source.binding import NO_ARGUMENTS, Arguments
-from relucheck.source.layers import CONTAINERS, FLUENT, layer_attribute, layer_class, layers_in, replace_param
+from relucheck.source.drafts import Repeated
+from relucheck.source.layers import (
+    CONTAINERS,
+    FLUENT,
+    freeze,
+    layer_attribute,
+    layer_class,
+    layers_in,
+    replace_param,
+)
 from relucheck.source.machine import Machine
+from relucheck.source.tensors import make_leaf
 from relucheck.source.values import (
     UNK,
     Bound,
@@ -230,7 +240,7 @@ def fill_container(m: Machine, instance: Instance, arguments: Arguments) -> None
 def _fill_row(m: Machine, instance: Instance, arguments: Arguments) -> None:
     values, exact = arguments.args, not arguments.open
     names = [str(i) for i in range(len(values))]
-    _note_repeated(m, values)
+    _note_repeated(m, instance, values)
     if len(values) == 1 and isinstance(values[0], Mapping):
         for key, value in values[0].items.items():
             m.heap.store(instance.attrs, key, value)
@@ -245,7 +255,7 @@ def _fill_row(m: Machine, instance: Instance, arguments: Arguments) -> None:
     m.heap.store(instance.attrs, "_items", seq(values, "list", exact))
 
 
-def _note_repeated(m: Machine, values: tuple[Value, ...]) -> None:
+def _note_repeated(m: Machine, instance: Instance, values: tuple[Value, ...]) -> None:
     """Note that a layer with weights, or a unit of several layers, stands several times in a container."""
     row = values[0].items if len(values) == 1 and isinstance(values[0], Seq) else values
     first = next((v for v in _unit_of(row) if has_weights(v)), None)
@@ -255,7 +265,10 @@ def _note_repeated(m: Machine, values: tuple[Value, ...]) -> None:
     if m.place is not None and place is not None:
         scope = m.place[0]
         name = first.layer.spelling if isinstance(first, LayerVal) else getattr(first, "class_name", "")
-        m.repeated.setdefault(id(scope), []).append(Attribute("", "", place, name))
+        listed = instance.container == "ModuleList" and len(values) == 1 and isinstance(values[0], Seq)
+        by_name = listed and isinstance(values[0], Seq) and values[0].state.get("repeated") is not True
+        noted = Repeated(Attribute("", "", place, name), layers_in(first), by_name)
+        m.repeated.setdefault(id(scope), []).append(noted)
 
 
 def _unit_of(row: tuple[Value, ...]) -> tuple[Value, ...]:
@@ -439,6 +452,10 @@ def set_attribute(m: Machine, target: Value, name: str, value: Value, at: ast.AS
         replace_param(m, ParamOf(target.layer, name), value)
     elif isinstance(target, ParamOf) and name == "data":
         replace_param(m, target, value)
+    elif isinstance(target, ParamOf) and name == "requires_grad" and value != Const(True):
+        freeze(target.layer)
+    elif isinstance(target, Tensor) and name == "requires_grad" and value == Const(True):
+        make_leaf(m, target)
 
 
 def put_in_order(m: Machine, target: Instance, name: str, value: Value) -> None:

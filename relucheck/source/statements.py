@@ -10,9 +10,10 @@ from relucheck.source.binding import Arguments
 from relucheck.source.builtins import put_item, seq_method
 from relucheck.source.drafts import NodeDraft
 from relucheck.source.expressions import assign, attribute
-from relucheck.source.externals import import_name
+from relucheck.source.externals import import_name, star_names
 from relucheck.source.iteration import iterate
-from relucheck.source.machine import Machine
+from relucheck.source.layers import replace_param
+from relucheck.source.machine import Machine, names_in
 from relucheck.source.modules import ModuleScope, make_function
 from relucheck.source.natives import call_native
 from relucheck.source.operators import binary
@@ -42,7 +43,7 @@ from relucheck.source.values import (
 
 def execute(m: Machine, body: list[ast.stmt], frame: Frame) -> str:
     """Run a block until it ends; the answer says how."""
-    for statement in body:
+    for at, statement in enumerate(body, 1):
         handler = _HANDLERS.get(type(statement))
         if handler is None:
             continue
@@ -50,7 +51,16 @@ def execute(m: Machine, body: list[ast.stmt], frame: Frame) -> str:
         flow = handler(m, statement, frame)
         if flow != Flow.NORMAL:
             return flow
+        if isinstance(statement, ast.If) and _leaves_by_mode(statement):
+            with m.under(statement.test):
+                return execute(m, body[at:], frame)
     return Flow.NORMAL
+
+
+def _leaves_by_mode(node: ast.If) -> bool:
+    """Whether what follows belongs to one mode only: ``if not self.training: return x``."""
+    leaves = isinstance(node.body[-1], ast.Return) and not node.orelse
+    return leaves and "training" in names_in(node.test)
 
 
 def _expression(m: Machine, node: ast.Expr, frame: Frame) -> str:
@@ -401,6 +411,8 @@ def _import_from(m: Machine, node: ast.ImportFrom, frame: Frame) -> str:
 def _import_star(m: Machine, node: ast.ImportFrom, frame: Frame) -> None:
     scope = frame.scope.project.find(node.module or "", frame.scope, node.level)
     if scope is None:
+        for name in sorted(star_names(node.module or "")):
+            m.heap.store(frame.names, name, External(f"{node.module}.{name}"))
         return
     m.load(m, scope)
     for name in [*scope.definitions, *scope.names]:
@@ -416,6 +428,8 @@ def put(m: Machine, owner: Value, key: Value, value: Value) -> None:
         call_native(m, "add_module", owner, Arguments((key, value)))
     elif isinstance(owner, Seq):
         _put_in_row(m, owner, key, value)
+    elif isinstance(owner, ParamOf):
+        replace_param(m, owner, UNK)  # a part of it
 
 
 def _put_in_row(m: Machine, row: Seq, key: Value, value: Value) -> None:
