@@ -172,6 +172,8 @@ def _constant(init: Init) -> float | None:
     if init.function == "constant_":
         value = init.args.get("val")
         return float(value) if isinstance(value, int | float) else None
+    if init.function == "uniform_" and "a" in init.explicit and init.args["a"] == init.args.get("b"):
+        return float(bound) if isinstance(bound := init.args["a"], int | float) else None
     spread = init.args.get("std")
     if init.function in ("normal_", "trunc_normal_") and "std" in init.explicit and spread == 0:
         return 0.0

@@ -10,6 +10,7 @@ from relucheck.source.binding import Arguments
 from relucheck.source.drafts import LayerDraft
 from relucheck.source.instances import is_instance, is_subclass
 from relucheck.source.iteration import MAX_RANGE, ROUNDS, get_item, iterate, length
+from relucheck.source.layers import layers_in
 from relucheck.source.machine import Machine, tensors_in
 from relucheck.source.objects import class_attribute, set_attribute
 from relucheck.source.tensors import call_function, spelling_of
@@ -387,9 +388,10 @@ def seq_method(m: Machine, row: Seq, name: str, a: Arguments) -> Value:
 
 
 def _put(m: Machine, row: Seq, items: tuple[Value, ...], exact: bool) -> None:
+    begun = bool(row.items) and "at" in row.state
     m.heap.store(row.state, "items", items)
     m.heap.store(row.state, "exact", exact)
-    if m.place is not None:
+    if m.place is not None and not begun:
         m.heap.store(row.state, "at", m.place[1])
 
 
@@ -464,7 +466,9 @@ def _update(m: Machine, table: Mapping, other: Value, a: Arguments) -> None:
 
 
 def put_item(m: Machine, table: Mapping, key: Value, value: Value) -> None:
-    """``table[key] = value``."""
+    """``table[key] = value``; a table that a forward fills keeps its layers for the next call."""
+    for layer in layers_in(value) if m.forwards else ():
+        layer.stored = True
     if isinstance(key, Const):
         m.heap.store(table.state, "items", {**table.items, key.value: value})
     else:

@@ -13,7 +13,7 @@ from relucheck.source.calls import default_of
 from relucheck.source.drafts import LayerDraft, NodeDraft
 from relucheck.source.machine import Machine
 from relucheck.source.modules import ModuleScope, Project
-from relucheck.source.objects import has_weights, is_module_class, modules_of
+from relucheck.source.objects import has_weights, is_module_class, layer_has_weights, modules_of
 from relucheck.source.syntax import walk
 from relucheck.source.values import Class, External, Function, Instance, LayerVal, Mapping, Seq, Value
 from relucheck.span import Span
@@ -470,20 +470,10 @@ def _made_in_forward(m: Machine, scope: ModuleScope) -> Iterator[Attribute]:
     for layer in scope.tape.layers:
         if id(layer) in given:
             continue
-        weighty = bool(layer.info.weights) or layer.info.kind in (
-            Kind.DROPOUT,
-            Kind.RECURRENT,
-            Kind.ATTENTION,
-        )
-        here = layer.made is not None and layer.made.path == scope.path
-        if (
-            layer.in_forward
-            and layer.applied
-            and not layer.stored
-            and weighty
-            and here
-            and layer.made not in seen
-        ):
-            assert layer.made is not None
-            seen.add(layer.made)
-            yield Attribute("", layer.op, layer.made, layer.spelling)
+        weighty = layer.info.kind is Kind.DROPOUT or layer_has_weights(layer)
+        at = layer.inside or layer.made
+        if at is None or at.path != scope.path or at in seen:
+            continue
+        if layer.in_forward and layer.applied and not layer.stored and weighty:
+            seen.add(at)
+            yield Attribute("", layer.op, at, "nn.Sequential" if layer.inside else layer.spelling)

@@ -13,7 +13,10 @@ from relucheck.span import Span
 
 @dataclass(eq=False, slots=True)
 class LayerDraft:
-    """A layer that was made; see ``relucheck.net.Layer``."""
+    """A layer that was made; see ``relucheck.net.Layer``.
+
+    ``inside`` is the place of the Sequential that was made around it in a forward.
+    """
 
     op: str
     spelling: str
@@ -25,6 +28,7 @@ class LayerDraft:
     name: str = ""
     in_forward: bool = False
     stored: bool = False
+    inside: Span | None = None
     applied: bool = False
 
     @property

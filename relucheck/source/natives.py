@@ -18,8 +18,10 @@ from relucheck.source.objects import (
     fill_container,
     fill_fields,
     fill_table,
+    has_weights,
     is_dataclass,
     modules_of,
+    note_repeated,
     plain_attribute,
     set_attribute,
 )
@@ -37,6 +39,7 @@ from relucheck.source.values import (
     Seq,
     Value,
     mapping,
+    same,
     seq,
 )
 
@@ -126,6 +129,9 @@ def _put_named(m: Machine, receiver: Instance, name: Const, module: Value) -> No
 
 def _append(m: Machine, receiver: Value, a: Arguments) -> Value:
     if isinstance(receiver, Instance) and a.args:
+        items = container_items(receiver)
+        if items and same(items[-1][1], a.args[0]) and has_weights(a.args[0]):
+            note_repeated(m, a.args[0], receiver.container == "ModuleList")
         _extend(m, receiver, (a.args[0],), True)
     return receiver
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import itertools
 
 from relucheck.net import Attribute
+from relucheck.ops import Kind
 from relucheck.source.binding import NO_ARGUMENTS, Arguments
-from relucheck.source.drafts import Repeated
+from relucheck.source.drafts import LayerDraft, Repeated
 from relucheck.source.layers import (
     CONTAINERS,
     FLUENT,
@@ -251,32 +253,44 @@ def _fill_row(m: Machine, instance: Instance, arguments: Arguments) -> None:
         first = values[0]
         values, exact = (first.items, first.exact) if isinstance(first, Seq) else ((UNK,), False)
         names = [str(i) for i in range(len(values))]
-    _name_all(m, dict(zip(names, values, strict=True)))
+    if m.forwards and instance.container == "Sequential":
+        _note_local(m, values)
+    else:
+        _name_all(m, dict(zip(names, values, strict=True)))
     m.heap.store(instance.attrs, "_items", seq(values, "list", exact))
+
+
+def _note_local(m: Machine, values: tuple[Value, ...]) -> None:
+    """Note the place of a Sequential that a forward makes; whoever keeps it keeps its layers."""
+    for layer in (layer for value in values for layer in layers_in(value)):
+        layer.inside = m.here()
 
 
 def _note_repeated(m: Machine, instance: Instance, values: tuple[Value, ...]) -> None:
     """Note that a layer with weights, or a unit of several layers, stands several times in a container."""
     row = values[0].items if len(values) == 1 and isinstance(values[0], Seq) else values
     first = next((v for v in _unit_of(row) if has_weights(v)), None)
-    if first is None:
-        return
-    place = m.here()
-    if m.place is not None and place is not None:
-        scope = m.place[0]
-        name = first.layer.spelling if isinstance(first, LayerVal) else getattr(first, "class_name", "")
+    if first is not None:
         listed = instance.container == "ModuleList" and len(values) == 1 and isinstance(values[0], Seq)
         by_name = listed and isinstance(values[0], Seq) and values[0].state.get("repeated") is not True
-        noted = Repeated(Attribute("", "", place, name), layers_in(first), by_name)
-        m.repeated.setdefault(id(scope), []).append(noted)
+        note_repeated(m, first, by_name)
+
+
+def note_repeated(m: Machine, value: Value, by_name: bool) -> None:
+    """Note here that a layer or module stands in a container more than once."""
+    place = m.here()
+    if m.place is not None and place is not None:
+        name = value.layer.spelling if isinstance(value, LayerVal) else getattr(value, "class_name", "")
+        noted = Repeated(Attribute("", "", place, name), layers_in(value), by_name)
+        m.repeated.setdefault(id(m.place[0]), []).append(noted)
 
 
 def _unit_of(row: tuple[Value, ...]) -> tuple[Value, ...]:
-    """The shortest run of elements that a row repeats; nothing where it repeats none."""
+    """The shortest run of elements that a row repeats, or an element that follows itself; nothing where neither is."""
     for width in range(1, len(row) // 2 + 1):
         if len(row) % width == 0 and all(same(v, row[i % width]) for i, v in enumerate(row)):
             return row[:width]
-    return ()
+    return next(((a,) for a, b in itertools.pairwise(row) if same(a, b) and has_weights(a)), ())
 
 
 def _name_all(m: Machine, items: dict[Plain, Value] | dict[str, Value]) -> None:
@@ -525,10 +539,17 @@ def modules_of(root: Value, name: str = "") -> list[tuple[str, Value]]:
     return found
 
 
+def layer_has_weights(layer: LayerDraft) -> bool:
+    """Whether a layer of torch has learned parameters: norms may be made without."""
+    if layer.info.kind is Kind.NORM:
+        return layer.args.get("affine", layer.args.get("elementwise_affine")) is not False
+    return bool(layer.info.weights) or layer.info.kind in (Kind.RECURRENT, Kind.ATTENTION)
+
+
 def has_weights(value: Value, depth: int = 6) -> bool:
     """Whether a layer or module has learned parameters."""
     if isinstance(value, LayerVal):
-        return bool(value.layer.info.weights) or value.layer.info.kind.value in ("recurrent", "attention")
+        return layer_has_weights(value.layer)
     if isinstance(value, Instance) and depth:
         inner = any(has_weights(child, depth - 1) for _, child in children_of(value))
         return inner or any(isinstance(v, Tensor) and v.node.op == "parameter" for v in value.attrs.values())
