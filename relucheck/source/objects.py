@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import itertools
+import re
 
 from relucheck.net import Attribute
 from relucheck.ops import Kind
@@ -276,10 +277,15 @@ def _note_repeated(m: Machine, instance: Instance, values: tuple[Value, ...]) ->
         note_repeated(m, first, by_name)
 
 
+# Names excuse: ``if shared_weights: self.layers = ModuleList([layer for _ in range(n)])``.
+_SHARING = re.compile(r"shar|tie|tying|recurrent|universal|same", re.IGNORECASE)
+
+
 def note_repeated(m: Machine, value: Value, by_name: bool) -> None:
-    """Note here that a layer or module stands in a container more than once."""
+    """Note here that a layer or module stands in a container more than once, unless a test asks for that."""
     place = m.here()
-    if m.place is not None and place is not None:
+    meant = any(_SHARING.search(name) for names in m.tests for name in names)
+    if m.place is not None and place is not None and not meant:
         name = value.layer.spelling if isinstance(value, LayerVal) else getattr(value, "class_name", "")
         noted = Repeated(Attribute("", "", place, name), layers_in(value), by_name)
         m.repeated.setdefault(id(m.place[0]), []).append(noted)
