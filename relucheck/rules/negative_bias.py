@@ -116,7 +116,7 @@ def check(net: Net) -> Iterator[Finding]:
 def _fix(net: Net, init: Init) -> Fix | None:
     """Zeros, where the same call sets biases alone."""
     alike = [other for other in net.inits if other.span == init.span]
-    if init.span is None or any(not other.tensor.startswith("bias") for other in alike):
+    if init.span is None or init.replaced or any(not other.tensor.startswith("bias") for other in alike):
         return None
     return Fix("Start the bias at 0", Safety.UNSAFE, (Recall(init.span, "nn.init.zeros_"),))
 

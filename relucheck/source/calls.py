@@ -176,7 +176,8 @@ def _backward(m: Machine, tensor: Tensor) -> Value:
     if known and node.args.get("rewrapped") is True and _comes_from_network(node):
         assert node.span is not None
         assert place is not None
-        m.tape.rewraps.append(Rewrap(node.span, node.spelling, place))
+        cut_before = node.args.get("cut_before") is True
+        m.tape.rewraps.append(Rewrap(node.span, node.spelling, place, cut_before))
     return NONE
 
 

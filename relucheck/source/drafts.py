@@ -107,6 +107,7 @@ class InitDraft:
     explicit: frozenset[str]
     span: Span | None
     maybe: bool
+    replaced: bool = False
 
 
 @dataclass(eq=False, slots=True)
@@ -233,6 +234,7 @@ def _init(draft: InitDraft, layer_ids: dict[int, int]) -> Init:
         draft.explicit,
         draft.span,
         draft.maybe,
+        draft.replaced,
     )
 
 

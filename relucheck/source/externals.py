@@ -27,7 +27,7 @@ from relucheck.source.layers import (
 from relucheck.source.machine import Machine, tensors_in, to_arg
 from relucheck.source.objects import FIELD, fields_of, fill_container, new_instance, replaced
 from relucheck.source.operators import MAX_LENGTH, binary
-from relucheck.source.tensors import call_function, spelling_of
+from relucheck.source.tensors import call_function, rewrapped, spelling_of
 from relucheck.source.values import (
     FALSE,
     NONE,
@@ -141,9 +141,8 @@ def _tensor(m: Machine, a: Arguments) -> Value:
     data = a.get(0, "data") or UNK
     source = data.source if isinstance(data, Item) else (data.node if isinstance(data, Tensor) else None)
     if source is not None and a.keyword("requires_grad") == TRUE:
-        return m.node(
-            "detach", source, args={"rewrapped": True}, spelling="torch.tensor(..., requires_grad=True)"
-        )
+        cut = not isinstance(data, Tensor) or data.node.op == "detach"
+        return rewrapped(m, source, "torch.tensor(..., requires_grad=True)", cut)
     if isinstance(data, Item):
         return m.node("detach", data.source, spelling="tensor", shape=())
     value = to_arg(data)
@@ -171,7 +170,7 @@ def _variable(m: Machine, a: Arguments) -> Value:
         asked = a.keyword("requires_grad") or a.get(1, "requires_grad")
         if asked == TRUE:
             spelling = "Variable(..., requires_grad=True)"
-            return m.node("detach", data.node, args={"rewrapped": True}, spelling=spelling)
+            return rewrapped(m, data.node, spelling, data.node.op == "detach")
     return data
 
 

@@ -238,7 +238,7 @@ def replace_param(m: Machine, param: ParamOf, value: Value) -> None:
     function = "constant_" if known else "assigned"
     span = value.node.span if isinstance(value, Tensor) else None
     m.tape.inits.append(
-        InitDraft(param.layer, param.name, function, args, frozenset(args), span, m.maybe > 0)
+        InitDraft(param.layer, param.name, function, args, frozenset(args), span, m.maybe > 0, replaced=True)
     )
 
 

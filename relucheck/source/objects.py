@@ -18,8 +18,10 @@ from relucheck.source.layers import (
     layer_class,
     layers_in,
     replace_param,
+    schedule,
 )
 from relucheck.source.machine import Machine
+from relucheck.source.syntax import walk
 from relucheck.source.tensors import make_leaf
 from relucheck.source.values import (
     UNK,
@@ -34,6 +36,7 @@ from relucheck.source.values import (
     Mapping,
     Native,
     OneOf,
+    OptimiserVal,
     ParamOf,
     Partial,
     Plain,
@@ -460,6 +463,8 @@ def set_attribute(m: Machine, target: Value, name: str, value: Value, at: ast.AS
         adopt(m, value, name)
         if target.is_module:
             _note_contained(m, value)
+        if isinstance(value, OptimiserVal) and _changes_rates(target):
+            schedule(value)
         if target.container == "Sequential" and any(_is_registered(v) for v in alternatives(value)):
             put_in_order(m, target, name, value)
         m.heap.store(target.attrs, name, value)
@@ -476,6 +481,12 @@ def set_attribute(m: Machine, target: Value, name: str, value: Value, at: ast.AS
         freeze(target.layer)
     elif isinstance(target, Tensor) and name == "requires_grad" and value == Const(True):
         make_leaf(m, target)
+
+
+def _changes_rates(owner: Instance) -> bool:
+    """Whether a class of the project has code that changes learning rates: a warm-up around an optimiser."""
+    nodes = walk(owner.cls.node) if owner.cls is not None else ()
+    return any(isinstance(node, ast.Attribute) and node.attr == "param_groups" for node in nodes)
 
 
 def put_in_order(m: Machine, target: Instance, name: str, value: Value) -> None:

@@ -354,7 +354,17 @@ def _rewrapping(m: Machine, tensor: Tensor, arguments: Arguments) -> Value:
     if not cut and not _is_loss(tensor.node):
         return tensor
     spelling = ".detach().requires_grad_()" if cut else ".requires_grad_()"
-    return m.node("detach", tensor.node, args={"rewrapped": True}, spelling=spelling)
+    return rewrapped(m, tensor.node, spelling, cut)
+
+
+_CUTS = frozenset({"detach", "data", "item", "tolist", "numpy", "float"})
+
+
+def rewrapped(m: Machine, source: NodeDraft, spelling: str, cut: bool) -> Tensor:
+    """A leaf of a new graph; ``cut``: its source had no graph, by this expression or one before."""
+    here = names_in(m.place[1]) if m.place is not None else frozenset()
+    args: dict[str, Arg] = {"rewrapped": True, "cut_before": cut and not here & _CUTS}
+    return m.node("detach", source, args=args, spelling=spelling)
 
 
 def make_leaf(m: Machine, tensor: Tensor) -> None:
@@ -362,7 +372,7 @@ def make_leaf(m: Machine, tensor: Tensor) -> None:
     tensor = m.resolve(tensor)
     if _is_cut(tensor.node) or _is_loss(tensor.node):
         spelling = ".requires_grad = True"
-        m.redirect(tensor, m.node("detach", tensor.node, args={"rewrapped": True}, spelling=spelling))
+        m.redirect(tensor, rewrapped(m, tensor.node, spelling, True))
 
 
 def _is_cut(node: NodeDraft) -> bool:
