@@ -156,7 +156,8 @@ class Init:
     """An initialisation: ``tensor`` ("weight", "bias" ...) of ``layer`` is set by ``function``.
 
     ``function`` is the name in torch.nn.init (``zero_``, ``fill_`` and assignments count as
-    ``zeros_`` and ``constant_``).
+    ``zeros_`` and ``constant_``). ``replaced``: by assigning or copying another tensor, whose place
+    ``span`` is then, not by a call that takes the parameter.
     """
 
     layer: int
@@ -166,6 +167,7 @@ class Init:
     explicit: frozenset[str]
     span: Span | None
     maybe: bool = False
+    replaced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,11 +185,15 @@ class Optimiser:
 
 @dataclass(frozen=True, slots=True)
 class Rewrap:
-    """A loss that is detached and wrapped again before ``backward``: no gradient passes."""
+    """A loss that is detached and wrapped again before ``backward``: no gradient passes.
+
+    ``cut_before``: another statement has detached it.
+    """
 
     span: Span
     how: str
     backward: Span
+    cut_before: bool = False
 
 
 @dataclass(frozen=True, slots=True)

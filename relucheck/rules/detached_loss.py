@@ -78,5 +78,7 @@ def check(net: Net) -> Iterator[Finding]:
             help="call backward() on the loss itself; if it has no grad_fn, find the .item(), .detach() or "
             "no_grad() that cut it off",
             related=[here(rewrap.backward, "backward() is called here")],
-            fix=Fix("Use the loss itself", Safety.UNSAFE, (Unwrap(rewrap.span),)),
+            fix=None
+            if rewrap.cut_before
+            else Fix("Use the loss itself", Safety.UNSAFE, (Unwrap(rewrap.span),)),
         )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from relucheck.ops import FUNCTIONS, METHODS, MODULES, TORCH
+from relucheck.ops import FUNCTIONS, METHODS, MODULES, TORCH, Kind
 from relucheck.source import known
 from relucheck.source.binding import Arguments
+from relucheck.source.drafts import LayerDraft
 from relucheck.source.instances import is_instance, is_subclass
 from relucheck.source.iteration import MAX_RANGE, ROUNDS, get_item, iterate, length
+from relucheck.source.layers import layers_in
 from relucheck.source.machine import Machine, tensors_in
 from relucheck.source.objects import class_attribute, set_attribute
 from relucheck.source.rows import remove_value
@@ -162,6 +164,9 @@ def _sum(m: Machine, a: Arguments) -> Value:
     if isinstance(start, Seq) and len(rows) == len(items) + 1:  # sum(lists, []) joins them
         joined = [item for row in rows for item in row.items]
         return seq(joined, start.kind, exact and all(row.exact for row in rows))
+    taken = next((v for v in items if isinstance(v, Item)), None)
+    if taken is not None:
+        return taken
     if not any(True for v in items for _ in tensors_in(v)):
         plain = [v.value for v in items if isinstance(v, Const) and isinstance(v.value, int | float)]
         return Const(sum(plain)) if exact and len(plain) == len(items) else UNK
@@ -204,6 +209,8 @@ def _issubclass(_m: Machine, a: Arguments) -> Value:
 
 
 def _hasattr(m: Machine, a: Arguments) -> Value:
+    if len(a.args) == 2 and isinstance(a.args[0], LayerVal) and isinstance(a.args[1], Const):
+        return _layer_has(a.args[0].layer, a.args[1].value)
     if len(a.args) == 2 and isinstance(a.args[0], External) and isinstance(a.args[1], Const):
         return TRUE if a.args[1].value in _names_of_torch(a.args[0].name) else UNK
     if len(a.args) == 2 and isinstance(a.args[0], ScopeVal) and isinstance(a.args[1], Const):
@@ -215,6 +222,12 @@ def _hasattr(m: Machine, a: Arguments) -> Value:
                 return TRUE
             return UNK if owner.opaque or owner.is_module else FALSE
     return UNK
+
+
+def _layer_has(layer: LayerDraft, name: object) -> Value:
+    """Whether a layer of torch has a ``weight`` or ``bias``; other names are not looked up."""
+    plain = layer.info.kind not in (Kind.UNKNOWN, Kind.RECURRENT, Kind.ATTENTION)
+    return Const(name in layer.info.weights) if plain and name in ("weight", "bias") else UNK
 
 
 def _setattr(m: Machine, a: Arguments) -> Value:
@@ -387,9 +400,10 @@ def seq_method(m: Machine, row: Seq, name: str, a: Arguments) -> Value:
 
 
 def _put(m: Machine, row: Seq, items: tuple[Value, ...], exact: bool) -> None:
+    begun = bool(row.items) and "at" in row.state
     m.heap.store(row.state, "items", items)
     m.heap.store(row.state, "exact", exact)
-    if m.place is not None:
+    if m.place is not None and not begun:
         m.heap.store(row.state, "at", m.place[1])
 
 
@@ -472,7 +486,9 @@ def _update(m: Machine, table: Mapping, other: Value, a: Arguments) -> None:
 
 
 def put_item(m: Machine, table: Mapping, key: Value, value: Value) -> None:
-    """``table[key] = value``."""
+    """``table[key] = value``; a table that a forward fills keeps its layers for the next call."""
+    for layer in layers_in(value) if m.forwards else ():
+        layer.stored = True
     if isinstance(key, Const):
         m.heap.store(table.state, "items", {**table.items, key.value: value})
     else:

@@ -115,11 +115,7 @@ def attribute(m: Machine, value: Value, name: str) -> Value:
 
 def _other_attribute(value: Value, name: str) -> Value:
     if isinstance(value, ParamOf):
-        return (
-            value
-            if name in ("data", "T")
-            else (UNK if name in ("shape", "device", "dtype", "grad") else Native(name, value))
-        )
+        return _parameter_attribute(value, name)
     if isinstance(value, Seq | Mapping | Item) or (isinstance(value, Const) and isinstance(value.value, str)):
         return Native(name, value)
     if isinstance(value, OptimiserVal):
@@ -133,6 +129,14 @@ def _other_attribute(value: Value, name: str) -> Value:
     if isinstance(value, Unk) and value.name and len(value.name) < 60:
         return Unk(f"{value.name}.{name}")
     return UNK
+
+
+def _parameter_attribute(value: ParamOf, name: str) -> Value:
+    if name in ("data", "T"):
+        return value
+    if name == "requires_grad":
+        return UNK if value.layer.args.get("frozen") is True else Const(True)
+    return UNK if name in ("shape", "device", "dtype", "grad") else Native(name, value)
 
 
 def _partial_attribute(value: Partial, name: str) -> Value:
@@ -504,7 +508,12 @@ def assign(m: Machine, target: ast.expr, value: Value, frame: Frame, at: ast.AST
         names = frame.scope.names if target.id in frame.globals_declared else frame.names
         m.heap.store(names, target.id, value)
     elif isinstance(target, ast.Attribute):
-        set_attribute(m, m.evaluate(m, target.value, frame), target.attr, value, at)
+        owner = m.evaluate(m, target.value, frame)
+        outer, m.place = m.place, (frame.scope, target)
+        try:
+            set_attribute(m, owner, target.attr, value, at)
+        finally:
+            m.place = outer
     elif isinstance(target, ast.Tuple | ast.List):
         _assign_several(m, target, value, frame)
     elif isinstance(target, ast.Subscript):

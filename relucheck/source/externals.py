@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from relucheck.net import Arg
 from relucheck.ops import FUNCTIONS, MODULES, OPTIMISERS, TORCH
 from relucheck.source import known
 from relucheck.source.binding import Arguments
@@ -27,7 +28,7 @@ from relucheck.source.machine import Machine, tensors_in, to_arg
 from relucheck.source.objects import FIELD, fields_of, fill_container, new_instance, replaced
 from relucheck.source.operators import MAX_LENGTH, binary
 from relucheck.source.published import network_of
-from relucheck.source.tensors import call_function, spelling_of
+from relucheck.source.tensors import call_function, rewrapped, spelling_of
 from relucheck.source.values import (
     FALSE,
     NONE,
@@ -131,7 +132,12 @@ def _parameter(m: Machine, a: Arguments) -> Value:
     if isinstance(data, ParamOf):
         return data
     shape = data.node.shape if isinstance(data, Tensor) else None
-    return m.node("parameter", spelling="nn.Parameter", shape=shape)
+    args: dict[str, Arg] = {}
+    if isinstance(data, Tensor) and data.node.op == "constant" and "value" in data.node.args:
+        args["value"] = data.node.args["value"]
+    if a.keyword("requires_grad") == FALSE or a.get(1, "requires_grad") == FALSE:
+        args["frozen"] = True
+    return m.node("parameter", args=args, spelling="nn.Parameter", shape=shape)
 
 
 def _tensor(m: Machine, a: Arguments) -> Value:
@@ -139,9 +145,10 @@ def _tensor(m: Machine, a: Arguments) -> Value:
     data = a.get(0, "data") or UNK
     source = data.source if isinstance(data, Item) else (data.node if isinstance(data, Tensor) else None)
     if source is not None and a.keyword("requires_grad") == TRUE:
-        return m.node(
-            "detach", source, args={"rewrapped": True}, spelling="torch.tensor(..., requires_grad=True)"
-        )
+        cut = not isinstance(data, Tensor) or data.node.op == "detach"
+        return rewrapped(m, source, "torch.tensor(..., requires_grad=True)", cut)
+    if isinstance(data, Item):
+        return m.node("detach", data.source, spelling="tensor", shape=())
     value = to_arg(data)
     if isinstance(data, Const):
         return m.node("constant", args={"value": value}, spelling="tensor", shape=())
@@ -163,10 +170,11 @@ def _nested_shape(data: Value) -> tuple[int, ...] | None:
 def _variable(m: Machine, a: Arguments) -> Value:
     """``Variable(x)`` is x; of detached data with requires_grad it starts a new graph."""
     data = a.get(0, "data") or UNK
-    if isinstance(data, Tensor) and data.node.op == "detach" and a.keyword("requires_grad") == TRUE:
-        return m.node(
-            "detach", data.node, args={"rewrapped": True}, spelling="Variable(..., requires_grad=True)"
-        )
+    if isinstance(data, Tensor) and data.node.op not in ("input", "constant", "random"):
+        asked = a.keyword("requires_grad") or a.get(1, "requires_grad")
+        if asked == TRUE:
+            spelling = "Variable(..., requires_grad=True)"
+            return rewrapped(m, data.node, spelling, data.node.op == "detach")
     return data
 
 

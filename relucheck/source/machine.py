@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from relucheck.net import UNKNOWN, Arg, Attribute, Shape, Symbol, Unfinished
-from relucheck.source.drafts import LayerDraft, NodeDraft, Tape
+from relucheck.net import UNKNOWN, Arg, Shape, Symbol, Unfinished
+from relucheck.source.drafts import LayerDraft, NodeDraft, Repeated, Tape
 from relucheck.source.heap import MISSING, Change, Heap
 from relucheck.source.syntax import walk
 from relucheck.source.values import (
@@ -94,7 +94,7 @@ class Machine:
         self.unfinished: list[Unfinished] = []
         self.instances: list[Instance] = []
         self.contained: set[int] = set()
-        self.repeated: dict[int, list[Attribute]] = {}
+        self.repeated: dict[int, list[Repeated]] = {}
         self.container_span: Span | None = None
         self.discarding: ast.AST | None = None
         self.place: tuple[ModuleScope, ast.AST] | None = None
@@ -210,10 +210,14 @@ class Machine:
     def _tested(self, args: dict[str, Arg], layer: LayerDraft | None = None) -> dict[str, Arg]:
         """Arguments with the names in the tests that decide whether this, or the layer it applies, is there."""
         made_under = layer.args.get("under") if layer is not None else None
-        names = {name for test in self.tests for name in self._names_of(test)}
+        names = self.names_tested()
         if isinstance(made_under, tuple):
             names |= {name for name in made_under if isinstance(name, str)}
         return {**args, "under": tuple(sorted(names))} if names else args
+
+    def names_tested(self) -> frozenset[str]:
+        """The names in the tests that the code which runs now stands under."""
+        return frozenset(name for test in self.tests for name in self._names_of(test))
 
     def _names_of(self, test: ast.expr) -> frozenset[str]:
         """The names in a test, looked for once, and only where something is recorded under it."""
@@ -417,7 +421,7 @@ class Machine:
                 self.heap.store(target, "exact", False)
 
 
-def names_in(expression: ast.expr) -> frozenset[str]:
+def names_in(expression: ast.AST) -> frozenset[str]:
     """The plain names and attributes that an expression mentions."""
     words = (getattr(n, "attr", getattr(n, "id", None)) for n in walk(expression))
     return frozenset(word for word in words if isinstance(word, str))

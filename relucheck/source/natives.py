@@ -8,7 +8,7 @@ from relucheck.source.binding import Arguments
 from relucheck.source.builtins import dict_method
 from relucheck.source.drafts import NodeDraft
 from relucheck.source.iteration import get_item, is_open, iterate, named_parameters
-from relucheck.source.layers import FLUENT, apply_layer, layer_class
+from relucheck.source.layers import FLUENT, apply_layer, freeze, layer_class, layers_in
 from relucheck.source.machine import Machine, tensors_in
 from relucheck.source.objects import (
     adopt,
@@ -18,8 +18,10 @@ from relucheck.source.objects import (
     fill_container,
     fill_fields,
     fill_table,
+    has_weights,
     is_dataclass,
     modules_of,
+    note_repeated,
     own,
     plain_attribute,
     set_attribute,
@@ -39,6 +41,7 @@ from relucheck.source.values import (
     Seq,
     Value,
     mapping,
+    same,
     seq,
 )
 
@@ -51,6 +54,14 @@ def _itself(_m: Machine, receiver: Value, _a: Arguments) -> Value:
 
 def _nothing(_m: Machine, _receiver: Value, _a: Arguments) -> Value:
     return NONE
+
+
+def _requires_grad(_m: Machine, receiver: Value, a: Arguments) -> Value:
+    """``module.requires_grad_(False)`` freezes all layers inside."""
+    if a.get(0, "requires_grad") not in (None, Const(True)):
+        for layer in layers_in(receiver):
+            freeze(layer)
+    return receiver
 
 
 def _apply(m: Machine, receiver: Value, a: Arguments) -> Value:
@@ -120,6 +131,9 @@ def _put_named(m: Machine, receiver: Instance, name: Const, module: Value) -> No
 
 def _append(m: Machine, receiver: Value, a: Arguments) -> Value:
     if isinstance(receiver, Instance) and a.args:
+        items = container_items(receiver)
+        if items and same(items[-1][1], a.args[0]) and has_weights(a.args[0]):
+            note_repeated(m, a.args[0], receiver.container == "ModuleList")
         _extend(m, receiver, (a.args[0],), True)
     return receiver
 
@@ -204,6 +218,7 @@ def _forward(m: Machine, receiver: Value, a: Arguments) -> Value:
 
 _HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(FLUENT, _itself),
+    "requires_grad_": _requires_grad,
     "apply": _apply,
     "parameters": _parameters,
     "named_parameters": _named_parameters,

@@ -74,7 +74,7 @@ def binary(m: Machine, op: type[ast.operator], left: Value, right: Value, inplac
         numbers = known.paired(name, left, right) if _is_constant(left) or _is_constant(right) else None
         if numbers is not None:
             return known.tensor_of(m, numbers, name)
-        return tensor_binary(m, name, left, right, inplace)
+        return known.refilled(m, name, left, right) or tensor_binary(m, name, left, right, inplace)
     if isinstance(left, Const) and isinstance(right, Const):
         return _constants(op, left.value, right.value)
     if isinstance(left, Item) or isinstance(right, Item):

@@ -13,7 +13,8 @@ from relucheck.source.drafts import NodeDraft
 from relucheck.source.expressions import assign, attribute
 from relucheck.source.externals import import_name, star_names
 from relucheck.source.iteration import iterate
-from relucheck.source.machine import Machine
+from relucheck.source.layers import replace_param
+from relucheck.source.machine import Machine, names_in
 from relucheck.source.modules import Definition, ModuleScope, make_function
 from relucheck.source.natives import call_native
 from relucheck.source.operators import binary
@@ -46,7 +47,7 @@ from relucheck.source.values import (
 
 def execute(m: Machine, body: list[ast.stmt], frame: Frame) -> str:
     """Run a block until it ends; the answer says how."""
-    for statement in body:
+    for at, statement in enumerate(body, 1):
         handler = _HANDLERS.get(type(statement))
         if handler is None:
             continue
@@ -54,7 +55,16 @@ def execute(m: Machine, body: list[ast.stmt], frame: Frame) -> str:
         flow = handler(m, statement, frame)
         if flow != Flow.NORMAL:
             return flow
+        if isinstance(statement, ast.If) and _leaves_by_mode(statement):
+            with m.under(statement.test):
+                return execute(m, body[at:], frame)
     return Flow.NORMAL
+
+
+def _leaves_by_mode(node: ast.If) -> bool:
+    """Whether what follows belongs to one mode only: ``if not self.training: return x``."""
+    leaves = isinstance(node.body[-1], ast.Return) and not node.orelse
+    return leaves and "training" in names_in(node.test)
 
 
 def _expression(m: Machine, node: ast.Expr, frame: Frame) -> str:
@@ -456,6 +466,8 @@ def put(m: Machine, owner: Value, key: Value, value: Value) -> None:
         put_element(m, owner, key, value)
     elif isinstance(owner, Tensor):
         put_entries(m, owner, key, value)
+    elif isinstance(owner, ParamOf):
+        replace_param(m, owner, UNK)  # a part of it
 
 
 _HANDLERS: dict[type[ast.stmt], Callable[[Machine, Any, Frame], str]] = {
