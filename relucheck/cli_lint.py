@@ -355,7 +355,10 @@ def _report(result: LintResult, options: Options, rules: Sequence[RuleModule]) -
     if options.statistics:
         return _statistics(result, options.output_format)
     colour = not options.output_file and _colour_wanted()
-    view = View(result.findings, read_line, rules=rules, colour=colour)
+    from relucheck.report._fixable import fixable
+
+    closing = fixable(result.findings, unsafe=options.unsafe_fixes, fixed=options.wants_fixes)
+    view = View(result.findings, read_line, rules=rules, colour=colour, closing=closing)
     shown = tuple(finding for finding in result.findings if options.shows(finding.fix))
     if shown:
         from relucheck.cli_fix import text_edits

@@ -39,7 +39,7 @@ def test_a_top_level_a_class_and_a_method_are_named() -> None:
     in_forward = f"class Run(nn.Module):\n    def forward(self, x):\n{long}"
     files = {"top.py": "row = {}\n" + ROUNDS, "made.py": in_init, "run.py": in_forward}
     assert read_files({path: HEADER + text for path, text in files.items()}).unfinished == (
-        Unfinished("top.py", "its top level"),
+        Unfinished("top.py", "the top level"),
         Unfinished("made.py", "Made"),
         Unfinished("run.py", "Run.forward"),
     )

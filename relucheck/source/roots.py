@@ -36,7 +36,7 @@ from relucheck.source.values import (
 FUNCTION_STEPS = 6_000
 CLASS_STEPS = 20_000
 FILE_STEPS = 60_000
-TOP_LEVEL = "its top level"
+TOP_LEVEL = "the top level"
 
 
 def load(m: Machine, scope: ModuleScope) -> None:
