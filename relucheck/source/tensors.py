@@ -455,7 +455,18 @@ def index(m: Machine, tensor: Tensor, key: Value) -> Value:
     if node.op in ("unknown", "input", "chunk", "parts", "max") and isinstance(key, Const):
         return part(m, tensor, key.value if isinstance(key.value, int) else None)
     extra = [t.node for t in tensors_in(key)]
-    return m.node("index", node, *extra, batch_first=node.batch_first and _keeps_batch(key))
+    batch = (node.batch_first or _is_batch_of_sequences(node, key)) and _keeps_batch(key)
+    return m.node("index", node, *extra, batch_first=batch)
+
+
+def _is_batch_of_sequences(node: NodeDraft, key: Value) -> bool:
+    """Whether three subscripts prove that a batch-first recurrent layer was not given one sequence alone."""
+    while node.op in ("part", "parts") and node.inputs:
+        node = node.inputs[0]
+    if node.layer is None or node.layer.args.get("batch_first") is not True or not isinstance(key, Seq):
+        return False
+    plain = all(isinstance(v, Const) or (isinstance(v, Seq) and v.kind == "slice") for v in key.items)
+    return plain and len(key.items) == 3
 
 
 def _keeps_batch(key: Value) -> bool:
