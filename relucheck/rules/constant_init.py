@@ -51,7 +51,8 @@ The unsafe fix calls `kaiming_normal_` before ReLU, and `xavier_normal_` before 
 
 ## Silent on
 
-Norm weights, biases, output layers, zero-initialised ends of residual branches and modulation layers:
+Norm weights, biases, layers that are not trained or have one unit, output layers, zero-initialised ends of residual
+branches and modulation layers:
 
 ```python
 import torch

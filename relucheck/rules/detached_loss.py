@@ -3,7 +3,8 @@
 ## What it does
 
 Finds `torch.tensor(loss.item(), requires_grad=True)`, `loss.detach().requires_grad_()` and the like on a value
-that `backward()` is then called on.
+that `backward()` is then called on. `loss.requires_grad = True` is one of them: torch allows it only where the loss
+has no graph already.
 
 ## Why is this bad?
 

@@ -53,7 +53,8 @@ The safe fix passes `training=self.training`.
 
 ## Silent on
 
-An explicit `training=True` (Monte Carlo dropout), methods and classes that are named for it, and a rate of zero:
+An explicit `training=True` (Monte Carlo dropout), methods and classes that are named for it, a rate of zero, and
+calls under a test of the mode (`if self.training:`, `if is_train:`, behind `if not self.training: return x`):
 
 ```python
 import torch.nn.functional as F
