@@ -53,7 +53,8 @@ class TrainingReport:
 
     ``steps`` counts all backward passes, ``inspected`` those that were looked at. ``ranks`` are the
     processes of a distributed training whose figures are in it, of ``world`` in all; it is the same
-    on all of them. ``rank`` is the process that holds this one.
+    on all of them. ``rank`` is the process that holds this one. ``elsewhere``: backward passes
+    ran in other threads than the one that began the watch, of which nothing is known.
     """
 
     findings: tuple[Finding, ...]
@@ -64,6 +65,7 @@ class TrainingReport:
     ranks: tuple[int, ...] = ()
     world: int = 1
     rank: int = 0
+    elsewhere: bool = False
 
     @property
     def activations(self) -> tuple[Activation, ...]:
@@ -80,7 +82,13 @@ class TrainingReport:
         from relucheck.report._training import training_table
 
         return training_table(
-            self.networks, self.findings, self.steps, self.inspected, ranks=self.ranks, world=self.world
+            self.networks,
+            self.findings,
+            self.steps,
+            self.inspected,
+            ranks=self.ranks,
+            world=self.world,
+            elsewhere=self.elsewhere,
         )
 
     def to_json(self) -> str:
@@ -255,6 +263,7 @@ def _report_of(seen: Seen, rank: int, configuration: Configuration) -> TrainingR
         seen.ranks,
         seen.world,
         rank,
+        seen.elsewhere,
     )
 
 

@@ -40,8 +40,9 @@ class Inspected:
 
     ``arrived`` are the norms of dL/dW that its parameters received, by name, ``sizes`` the norms of
     its weights at that time where somebody wants them, ``updates`` the ratios of the optimiser's
-    step after it. Several calls (the time steps of a loop, two halves of a batch) count as one pass. In a
-    distributed training they are the gradients of this process's own batch, before they are averaged over all.
+    step after it; ``late`` counts backward passes that brought nothing. Several calls (the time steps of a
+    loop, two halves of a batch) count as one pass. In a distributed training they are the gradients of this
+    process's own batch, before they are averaged over all.
     """
 
     subject: Subject
@@ -59,6 +60,7 @@ class Inspected:
     handles: list[RemovableHandle] = field(default_factory=list)
     bare: list[Tensor] = field(default_factory=list)
     calls: int = 0
+    late: int = 0
     received: dict[int, Tensor] = field(default_factory=dict)
     uses: Counter[str] = field(default_factory=Counter)
     sums: dict[str, Tensor] = field(default_factory=dict)
@@ -144,6 +146,16 @@ class Inspected:
     def counts(self) -> bool:
         """Whether the pass showed anything: gradients arrived, and a replay was one to the end."""
         return bool(self.arrived) and (isinstance(self.recorder, Recorder) or self.recorder.done)
+
+    def awaits(self, latest: int) -> bool:
+        """Whether a sound pass has had no gradient yet, and not for so many backward passes."""
+        followed = isinstance(self.recorder, Recorder) or self.recorder.done
+        return followed and bool(self.calls) and not self.arrived and self.late < latest
+
+    def park(self) -> None:
+        """Another backward pass has gone by; the output is let go, with the graph that hangs off it."""
+        self.late += 1
+        self.output = None
 
     def drop(self) -> None:
         """Forgets a pass that does not count; one that was no replay will be read, and those after it."""
