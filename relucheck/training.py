@@ -25,8 +25,8 @@ from torch import nn
 
 from relucheck.config import Configuration, Settings
 from relucheck.engine import in_order, load_rules
-from relucheck.finding import Finding, RuleModule, Severity
-from relucheck.live import judge
+from relucheck.finding import Finding, RuleModule
+from relucheck.live import judge, rank_to_fail_on
 from relucheck.measurements import DETERMINED_FROM, Activation, Gradient
 from relucheck.net import Crash
 from relucheck.tape.meeting import PATIENCE
@@ -110,10 +110,8 @@ class TrainingReport:
         return text
 
     def failing(self, fail_on: str = "warning") -> tuple[Finding, ...]:
-        """The findings at or above a severity; ``never`` fails on none."""
-        if fail_on == "never":
-            return ()
-        rank = Severity(fail_on).rank
+        """The findings at or above a severity; ``never`` fails on none. Raises ValueError for any other word."""
+        rank = rank_to_fail_on(fail_on)
         return tuple(finding for finding in self.findings if finding.severity.rank >= rank)
 
     def raise_if_unhealthy(self, fail_on: str = "warning") -> None:

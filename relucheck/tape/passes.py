@@ -95,6 +95,7 @@ def _replayed(session: Session, batch: Batch) -> tuple[Any, Tensor, Replay] | No
 
 def run_recorded(session: Session, recorder: Recorder | Replay, batch: Batch) -> tuple[Any, Tensor]:
     """The model's output and the loss, recorded; the user's errors get the batch's shapes."""
+    __tracebackhide__ = True  # pytest prints arguments, here whole batches
     recorder.feed(batch)
     with Explained(session, recorder, batch):
         with following(recorder) if isinstance(recorder, Replay) else recording(recorder):
@@ -141,6 +142,8 @@ def _complaint(where: str, session: Session, batch: Batch, error: Exception) -> 
     hint = ""
     if where == "loss function" and batch.targets is None:
         hint = "; the batch has no targets: pass (inputs, targets)"
+    if where == "model" and isinstance(error, TypeError) and batch.targets is not None and "missing" in said:
+        hint = "; a batch of two parts is (inputs, targets): pass ((first, second), None) for two inputs"
     return (
         f"the {where} failed on batch {session.batches} (inputs of shape {batch.shapes()}): "
         f"{type(error).__name__}: {said}{hint}"
