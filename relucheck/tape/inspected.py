@@ -70,7 +70,7 @@ class Inspected:
         self.recorder.reading_loss = False
         if self.batch is None:
             self.batch = batch
-            self.session.sites.samples = max(1, batch.samples(0))
+            self.session.sites.samples = max(1, self.session.samples_of(batch))
             self.recorder.feed(batch)
             return
         self.recorder.feed_more(batch)

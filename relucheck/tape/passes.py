@@ -34,7 +34,7 @@ _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 def run_pass(session: Session, batch: Batch) -> None:
     """One batch forward and backward; the first one also gives the net and the source lines."""
     _refuse(session, batch)
-    session.sites.samples = batch.samples(session.batch_axis)
+    session.sites.samples = session.samples_of(batch)
     if session.sites.samples == 0:
         raise ProbeError(f"batch {session.batches} holds no sample (inputs of shape {batch.shapes()})")
     broken = _broken_input(session, batch)
@@ -46,7 +46,7 @@ def run_pass(session: Session, batch: Batch) -> None:
     session.samples += session.sites.samples
     session.batches += 1
     if session.non_finite is None:
-        session.non_finite = None if sound else broken or _hunted(session, batch, loss)
+        session.non_finite = None if sound else broken or _hunted(session, batch, loss, session.batches - 1)
 
 
 def _refuse(session: Session, batch: Batch) -> None:
@@ -156,6 +156,8 @@ def keep_net(session: Session, recorder: Recorder, batch: Batch) -> None:
     session.read = net_of(session.names, recorder.steps, ends)
     session.first_batch = batch
     session.trace = recorder.tracer.trace if recorder.tracer is not None else None
+    if recorder.unbatched and len(batch.tensors) == 1:  # of several inputs another one may count samples
+        session.unbatched, session.sites.samples = True, 1
     floating = [t for t in batch.tensors if t.is_floating_point()]
     if floating:
         session.input_signal = between_samples(floating[0].detach(), None, session.sites.samples)
@@ -249,8 +251,8 @@ def _broken_input(session: Session, batch: Batch) -> NonFinite | None:
     return None
 
 
-def _hunted(session: Session, batch: Batch, loss: Tensor) -> NonFinite:
-    """Runs a batch again and looks at every operation for the first that is not finite."""
+def _hunted(session: Session, batch: Batch, loss: Tensor, index: int) -> NonFinite:
+    """Runs a batch, that of the index, again and looks at every operation for the first that is not finite."""
     hunt = Hunt()
     probe = Recorder(
         session.names, Sites(session.sites.samples), GradientWatch(), run_recorded.__code__, True, hunt=hunt
@@ -260,5 +262,5 @@ def _hunted(session: Session, batch: Batch, loss: Tensor) -> NonFinite:
     suspect = hunt.first
     if suspect is None:
         phase = Phase.BACKWARD if finite(loss) else Phase.FORWARD
-        return NonFinite(phase, kind_of([loss.detach()]), "loss", "", session.batches)
-    return located(suspect, probe.steps, session.batches)
+        return NonFinite(phase, kind_of([loss.detach()]), "loss", "", index)
+    return located(suspect, probe.steps, index)
