@@ -103,10 +103,14 @@ class Watcher:
             return original(module, *args, **kwargs)
         self._guarded(lambda: self._begin(module, Batch(args, kwargs)))
         self.depth += 1
+        returned = False
         try:
             output = original(module, *args, **kwargs)
+            returned = True
         finally:
             self.depth -= 1
+            if not returned:  # the user may catch what it raised, and train on
+                self._guarded(lambda: self._raised(module))
         self._guarded(lambda: self._returned(module, output))
         return output
 
@@ -170,6 +174,14 @@ class Watcher:
             held.returned(output)
         else:  # nothing to learn here: a frozen network or a target
             self._forget(self.live.pop(id(module)))
+
+    def _raised(self, module: nn.Module) -> None:
+        """A call has ended in an exception: what it did is no pass of its network, nor are earlier calls of it."""
+        self.listener.recorder = None
+        held = self.live.pop(id(module), None)
+        if held is not None:
+            held.release()
+            held.session.sites.abandon()
 
     def _forget(self, held: Inspected | None) -> None:
         if held is not None:

@@ -221,6 +221,26 @@ def test_a_generator_that_is_called_before_its_discriminator_s_passes(made_first
     assert all(p._backward_hooks is None for p in maker.parameters())
 
 
+def test_a_call_that_raises_is_no_pass_of_its_network() -> None:
+    model = mlp(12)
+    with relucheck.watch(every=1) as watch:
+        for _ in range(10):
+            with pytest.raises(RuntimeError):
+                model(torch.randn(4, 9))
+            model(torch.randn(32, 8)).square().mean().backward()
+    assert watch.report.crashes == ()
+    (site,) = watch.report.activations
+    assert (site.dead, site.samples, watch.report.steps) == (12, 320, 10)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_network_behind_another_one_brings_no_warning() -> None:
+    first, second = mlp(), nn.Sequential(nn.Linear(3, 8), nn.Linear(8, 2))
+    with relucheck.watch() as watch:
+        second(first(torch.randn(32, 8))).square().mean().backward()
+    assert [f.code for f in watch.findings] == ["RLU621"]
+
+
 def test_networks_of_one_class_have_names_of_their_own() -> None:
     one, other = mlp(), mlp()
     with relucheck.watch() as watch:
