@@ -55,7 +55,12 @@ def _command(picture: Picture) -> click.Command:
     )
     @click.argument("report")
     @_output
-    @click.option("--network", "name", metavar="NAME", help="Which network, where the report has several.")
+    @click.option(
+        "--network",
+        "name",
+        metavar="NAME",
+        help="Which network, where the report has several (default: the first with something to draw).",
+    )
     @click.option("--dark", is_flag=True, help="Draw on a dark ground.")
     def draw(report: str, output: str | None, name: str | None, dark: bool) -> int:
         _need_matplotlib()
@@ -71,10 +76,14 @@ def _command(picture: Picture) -> click.Command:
     return draw
 
 
-def _drawing(picture: Picture, shown: Watched, report: str) -> Drawing:
-    drawing = picture.draw(shown)
+def _drawing(picture: Picture, networks: tuple[Watched, ...], report: str) -> Drawing:
+    """The picture of the first network that has something to show in it."""
+    drawing = next((d for one in networks if (d := picture.draw(one)) is not None), None)
     if drawing is None:
-        raise UsageProblem(f"{report}: there is nothing to draw for {picture.name}: it needs {picture.needs}")
+        names = ", ".join(one.name for one in networks)
+        raise UsageProblem(
+            f"{report}: there is nothing to draw for {picture.name} of {names}: it needs {picture.needs}"
+        )
     return drawing
 
 
@@ -90,16 +99,17 @@ def _read(path: str) -> tuple[Watched, ...]:
         raise UsageProblem(f"{path}: {error}; {_HOW}") from None
 
 
-def _chosen(networks: tuple[Watched, ...], report: str, name: str | None) -> Watched:
+def _chosen(networks: tuple[Watched, ...], report: str, name: str | None) -> tuple[Watched, ...]:
+    """The network of that name, or all of them where none is named."""
     names = ", ".join(one.name for one in networks)
     if not networks:
         raise UsageProblem(f"{report}: the report has no network")
     if name is None:
-        return networks[0]
-    found = [one for one in networks if one.name == name]
+        return networks
+    found = tuple(one for one in networks if one.name == name)
     if not found:
         raise UsageProblem(f"--network {name}: the report has {names}")
-    return found[0]
+    return found[:1]
 
 
 def _need_matplotlib() -> None:

@@ -97,9 +97,10 @@ def run(module: str | None, script: tuple[str, ...], **given: Any) -> int:
         importlib.import_module("torch")
     except ModuleNotFoundError:
         raise UsageProblem('relucheck run needs PyTorch: pip install "relucheck[torch]"') from None
+    process = os.getpid()
     live = _reports() and (sys.stderr.isatty() if given["live"] is None else given["live"])
     ending, report = _watched(target, given, Line() if live else None)
-    if report.rank or not _reports():
+    if report.rank or not _reports() or os.getpid() != process:  # a fork of the script's that ended here
         return ending.status
     click.echo(f"\nrelucheck: {report.table()}", err=True)
     if html:
@@ -197,7 +198,8 @@ class _Ended:
         if own is None and isinstance(error, ImportError):
             raise UsageProblem(f"{self.name} cannot be run: {error}") from None
         sys.stdout.flush()
-        traceback.print_exception(type(error), error, own or trace)
+        in_python = isinstance(error, SyntaxError) and own is None  # the script itself cannot be parsed
+        traceback.print_exception(type(error), error, None if in_python else own or trace)
         stopped = isinstance(error, KeyboardInterrupt)
         status = INTERRUPTED if stopped else _FAILED
         said = "was interrupted" if stopped else f"ended in {type(error).__name__} (status {status})"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from relucheck.config import Configuration, Settings
+from relucheck.config import FAIL_ON, Configuration, Settings
 from relucheck.engine import in_order, load_rules, raw_findings, selected, without_commented, yielded
 from relucheck.finding import Finding, Related, RuleModule, Severity
 from relucheck.measurements import Activation, Gradient, Measurements
@@ -76,10 +76,8 @@ class Report:
         return text
 
     def failing(self, fail_on: str = "warning") -> tuple[Finding, ...]:
-        """The findings at or above a severity; ``never`` fails on none."""
-        if fail_on == "never":
-            return ()
-        rank = Severity(fail_on).rank
+        """The findings at or above a severity; ``never`` fails on none. Raises ValueError for any other word."""
+        rank = rank_to_fail_on(fail_on)
         return tuple(finding for finding in self.findings if finding.severity.rank >= rank)
 
     def raise_if_unhealthy(self, fail_on: str = "warning") -> None:
@@ -89,6 +87,13 @@ class Report:
         if failing:
             count = f"{len(failing)} finding{'s' if len(failing) > 1 else ''}"
             raise AssertionError(f"{self.measurements.name} is not healthy: {count}\n\n{self.table()}")
+
+
+def rank_to_fail_on(fail_on: str) -> int:
+    """The rank from which findings fail; raises ValueError where there is no such severity."""
+    if fail_on not in FAIL_ON:
+        raise ValueError(f"fail_on is one of {', '.join(FAIL_ON)}, not {fail_on!r}")
+    return max(severity.rank for severity in Severity) + 1 if fail_on == "never" else Severity(fail_on).rank
 
 
 def probe(

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from relucheck.config import FAIL_ON
+from relucheck.problems import UsageProblem
 
 if TYPE_CHECKING:
     from relucheck.live import Report
@@ -75,9 +76,13 @@ class Checker:
 
     def probe(self, model: Any, batches: Any, loss_fn: Any = None, **options: Any) -> Report:
         """The report of ``relucheck.probe`` with the same arguments; asserts nothing."""
-        from relucheck.live import probe
+        __tracebackhide__ = True
+        from relucheck.live import ProbeError, probe
 
-        return probe(model, batches, loss_fn, **options)
+        try:
+            return probe(model, batches, loss_fn, **options)
+        except ProbeError as error:  # its own frames say nothing to the author of the test
+            raise error.with_traceback(None) from error.__cause__
 
     def check(
         self,
@@ -87,18 +92,21 @@ class Checker:
         *,
         max_dead: float | None = None,
         fail_on: str = "warning",
-        ignore: Sequence[str] = (),
+        ignore: str | Sequence[str] = (),
         **options: Any,
     ) -> Report:
         """Fails the test where a finding is at or above ``fail_on``, and returns the report.
 
         ``max_dead`` is the share of silent units that any layer may have, in place of the levels of
-        RLU601. ``ignore`` are codes or names of rules. Other options are those of ``relucheck.probe``.
+        RLU601. ``ignore`` are codes or names of rules, or beginnings of codes. Other options are those of
+        ``relucheck.probe``. Raises ValueError for a share, a severity or a rule that there is not.
         """
         __tracebackhide__ = True
         check_share(max_dead)
+        check_severity(fail_on)
+        ignored = _rules(ignore)
         report = self.probe(model, batches, loss_fn, **options)
-        report = _without(report, ignore if max_dead is None else (*ignore, "RLU601"))
+        report = _without(report, ignored if max_dead is None else (*ignored, "RLU601"))
         report.raise_if_unhealthy(fail_on)
         if max_dead is not None and fail_on != _NEVER:
             _assert_alive(report, max_dead)
@@ -111,23 +119,48 @@ def check_share(max_dead: float | None) -> None:
         raise ValueError(f"max_dead is a share of a layer's units, from 0 to 1, not {max_dead}")
 
 
-def _without(report: Report, ignore: Sequence[str]) -> Report:
-    kept = tuple(f for f in report.findings if f.code not in ignore and f.name not in ignore)
-    return replace(report, findings=kept)
+def check_severity(fail_on: str) -> None:
+    """Raises ValueError where there is no such severity to fail on."""
+    if fail_on not in FAIL_ON:
+        raise ValueError(f"fail_on is one of {', '.join(FAIL_ON)}, not {fail_on!r}")
+
+
+def _rules(ignore: str | Sequence[str]) -> tuple[str, ...]:
+    """The selectors of rules; raises ValueError, naming the nearest, for unknown ones."""
+    from relucheck.chosen import chosen
+
+    wrong = ""
+    try:
+        return chosen((ignore,) if isinstance(ignore, str) else ignore, "ignore")
+    except UsageProblem as problem:
+        wrong = str(problem)
+    raise ValueError(wrong)
+
+
+def _without(report: Report, ignore: tuple[str, ...]) -> Report:
+    from relucheck.selection import ALL, Selection
+
+    shown = Selection(select=(ALL,), ignore=ignore)
+    return replace(report, findings=tuple(f for f in report.findings if shown.shows(f)))
 
 
 def _assert_alive(report: Report, max_dead: float) -> None:
     __tracebackhide__ = True
     complaint = too_silent(report.activations, max_dead)
     if complaint:
-        raise AssertionError(f"{complaint}\n\n{report.table()}")
+        raise AssertionError(f"{complaint}\n\n{without_verdict(report.table())}")
+
+
+def without_verdict(table: str) -> str:
+    """A table without its last line that nothing was found, where a demand of the test is not met."""
+    return table.removesuffix("No mistakes found.").rstrip()
 
 
 def too_silent(activations: Sequence[Activation], max_dead: float) -> str:
     """What to say about the layers with a larger share of silent units than allowed; empty for none."""
     lines = [
-        f"'{s.name}': {s.dead} of {s.units} units are silent ({s.dead_share:.0%}, allowed {max_dead:.0%}), "
-        f"units {', '.join(map(str, s.dead_units[:8]))}{', ...' if s.dead > 8 else ''}"
+        f"'{s.name}': {s.dead} of {s.units} units are silent ({s.dead_share:.0%}, allowed {max_dead:.0%}) on "
+        f"all {s.samples} samples, units {', '.join(map(str, s.dead_units[:8]))}{', ...' if s.dead > 8 else ''}"
         for s in activations
         if s.one_sided and s.dead_share > max_dead
     ]

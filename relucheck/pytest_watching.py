@@ -20,7 +20,7 @@ from relucheck.chosen import chosen
 from relucheck.config import FAIL_ON, Settings
 from relucheck.finding import Finding
 from relucheck.problems import UsageProblem
-from relucheck.pytest_plugin import check_share, too_silent
+from relucheck.pytest_plugin import check_severity, check_share, too_silent, without_verdict
 from relucheck.saving import page_ready
 
 if TYPE_CHECKING:
@@ -65,8 +65,7 @@ class Demands:
             mark.kwargs.get("fail_on", self.fail_on),
         )
         check_share(max_dead)
-        if fail_on not in FAIL_ON:
-            raise ValueError(f"fail_on is one of {', '.join(FAIL_ON)}, not {fail_on!r}")
+        check_severity(fail_on)
         named = () if isinstance(off, bool) else (off,) if isinstance(off, str) else tuple(off)
         rules = chosen(named, "@pytest.mark.relucheck(off=...)")
         return Demands(
@@ -212,7 +211,7 @@ def _demand(report: TrainingReport, demands: Demands) -> None:
         count = f"{len(failing)} finding{'s' if len(failing) > 1 else ''}"
         pytest.fail(f"relucheck: {count} at or above {demands.fail_on}\n\n{report.table()}", pytrace=False)
     if complaint:
-        pytest.fail(f"relucheck: {complaint}\n\n{report.table()}", pytrace=False)
+        pytest.fail(f"relucheck: {complaint}\n\n{without_verdict(report.table())}", pytrace=False)
 
 
 def summary(reports: Sequence[Any]) -> Iterator[str]:

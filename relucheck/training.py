@@ -25,8 +25,8 @@ from torch import nn
 
 from relucheck.config import Configuration, Settings
 from relucheck.engine import in_order, load_rules
-from relucheck.finding import Finding, RuleModule, Severity
-from relucheck.live import judge
+from relucheck.finding import Finding, RuleModule
+from relucheck.live import judge, rank_to_fail_on
 from relucheck.measurements import DETERMINED_FROM, Activation, Gradient
 from relucheck.net import Crash
 from relucheck.tape.meeting import PATIENCE
@@ -53,7 +53,8 @@ class TrainingReport:
 
     ``steps`` counts all backward passes, ``inspected`` those that were looked at. ``ranks`` are the
     processes of a distributed training whose figures are in it, of ``world`` in all; it is the same
-    on all of them. ``rank`` is the process that holds this one.
+    on all of them. ``rank`` is the process that holds this one. ``elsewhere``: backward passes
+    ran in other threads than the one that began the watch, of which nothing is known.
     """
 
     findings: tuple[Finding, ...]
@@ -64,6 +65,7 @@ class TrainingReport:
     ranks: tuple[int, ...] = ()
     world: int = 1
     rank: int = 0
+    elsewhere: bool = False
 
     @property
     def activations(self) -> tuple[Activation, ...]:
@@ -80,7 +82,13 @@ class TrainingReport:
         from relucheck.report._training import training_table
 
         return training_table(
-            self.networks, self.findings, self.steps, self.inspected, ranks=self.ranks, world=self.world
+            self.networks,
+            self.findings,
+            self.steps,
+            self.inspected,
+            ranks=self.ranks,
+            world=self.world,
+            elsewhere=self.elsewhere,
         )
 
     def to_json(self) -> str:
@@ -102,10 +110,8 @@ class TrainingReport:
         return text
 
     def failing(self, fail_on: str = "warning") -> tuple[Finding, ...]:
-        """The findings at or above a severity; ``never`` fails on none."""
-        if fail_on == "never":
-            return ()
-        rank = Severity(fail_on).rank
+        """The findings at or above a severity; ``never`` fails on none. Raises ValueError for any other word."""
+        rank = rank_to_fail_on(fail_on)
         return tuple(finding for finding in self.findings if finding.severity.rank >= rank)
 
     def raise_if_unhealthy(self, fail_on: str = "warning") -> None:
@@ -255,6 +261,7 @@ def _report_of(seen: Seen, rank: int, configuration: Configuration) -> TrainingR
         seen.ranks,
         seen.world,
         rank,
+        seen.elsewhere,
     )
 
 

@@ -272,6 +272,17 @@ def test_gradient_flow_is_on_a_log_axis_with_the_levels_of_the_rule() -> None:
     assert notes == ["1/10: SGD stalls below", "1/100: Adam may stall", "1/10,000: little trains"]
 
 
+def test_the_legend_of_gradient_flow_fits_in_the_picture() -> None:
+    layers = tuple(Gradient(n, f"{n}.weight", "linear", 0.1, 1.0, ratio=1.0) for n in "ab")
+    first, last = (Measurements("Net", 300, 3, True, gradients=layers) for _ in range(2))
+    moments = (Moment(0, 4, 300, {}, {}, {}), Moment(12_345, 12_345, 300, {}, {}, {}))
+    drawing = flow(Watched("Net", 10, moments, first, last, Net("Net", "", (), (), ())))
+    assert drawing is not None
+    words = [s for s in drawing.shapes if isinstance(s, Text) and s.words.startswith("linear")]
+    assert [s.words for s in words] == ["linear, steps 0 to 4", "linear, step 12345"]
+    assert all(s.at[0] + 6.2 * len(s.words) <= drawing.width for s in words)
+
+
 def test_one_layer_of_a_kind_has_nothing_to_be_compared_with() -> None:
     assert flow(Watched("Net", 1, (), NONE, replace(NONE, gradients=gradients(1.0)), RESIDUAL)) is None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,15 @@ def test_texts_of_the_figure_are_those_of_the_drawing() -> None:
     assert texts[1].get_rotation() == pytest.approx(330)
 
 
+def test_the_first_network_with_something_to_draw_is_drawn(report: Path) -> None:
+    pytest.importorskip("matplotlib")
+    smooth = replace(PROBED, name="Smooth")  # a probe has no windows, so no silent units over the steps
+    (report.parent / "two.json").write_text(saved(smooth, TRAINED), encoding="utf-8")
+    assert called("silent", "two.json").exit_code == 0
+    named = called("silent", "two.json", "--network", "Smooth")
+    assert "nothing to draw for silent of Smooth: it needs" in str(named.exception)
+
+
 @pytest.mark.parametrize(
     ("args", "said"),
     [
@@ -131,7 +141,7 @@ def test_texts_of_the_figure_are_those_of_the_drawing() -> None:
         (("flow", "none.json"), "none.json: the report has no network"),
         (
             ("silent", "probe.json"),
-            "probe.json: there is nothing to draw for silent: it needs several windows",
+            "probe.json: there is nothing to draw for silent of Net: it needs several windows",
         ),
         (("flow", "report.json", "--network", "Other"), "--network Other: the report has Net"),
         (("flow", "report.json", "--output", "a.docx"), "a.docx: the name must end in one of"),

@@ -22,6 +22,7 @@ _RIGHT, _TOP, _PLOT = 170.0, 40.0, 250.0
 _LEFT = (56.0, 110.0)  # with short names and with long ones below the first layer
 _STEP = (12.0, 160.0)  # pixels a layer at least and at most
 _WIDTH = 1040.0
+_LEGEND = 200.0  # where the legend begins, from the left of the plot
 _LONGEST = 20  # characters of a name below the axis
 _NAMED = 20.0  # pixels that a name below the axis needs
 _DEEPEST = -12  # decades shown at most
@@ -63,7 +64,8 @@ def flow(shown: Watched) -> Drawing | None:
     shapes += _names([g.name for g in last], x)
     label = "Elasticity of each layer over the largest of its kind, from input to output, on a log axis"
     below = 30 + 4.6 * min(_LONGEST, max(len(g.name) for g in last))
-    return Drawing(right + _RIGHT, _TOP + _PLOT + below, label, tuple(shapes))
+    width = max(right + _RIGHT, _legend_end(series, left))
+    return Drawing(width, _TOP + _PLOT + below, label, tuple(shapes))
 
 
 def _measured(m: Measurements) -> list[Gradient]:
@@ -77,7 +79,8 @@ def _when(shown: Watched, index: int) -> str:
     if not shown.moments or shown.last is shown.first:
         return ""
     moment = shown.moments[index]
-    return f", steps {moment.first} to {moment.last}"
+    one = moment.first == moment.last
+    return f", step {moment.first}" if one else f", steps {moment.first} to {moment.last}"
 
 
 def _series(
@@ -113,12 +116,21 @@ def _bounds(low: int, x: Scale, y: Scale) -> Iterator[Shape]:
 
 def _legend(series: Sequence[_Series], left: float) -> Iterator[Shape]:
     yield Text((left, 14), "elasticity, share of the largest", "small")
-    x = left + 200
+    x = left + _LEGEND
     for one in series:
         yield Path(((x, 10), (x + 26, 10)), one.line)
         yield Disc((x + 13, 10), 4.5, one.spot)
         yield Text((x + 33, 14), one.words, "small")
-        x += 62 + 6.2 * len(one.words)
+        x += _entry(one)
+
+
+def _entry(series: _Series) -> float:
+    """The width of a series in the legend."""
+    return 62 + 6.2 * len(series.words)
+
+
+def _legend_end(series: Sequence[_Series], left: float) -> float:
+    return left + _LEGEND + sum(_entry(one) for one in series)
 
 
 def _names(names: Sequence[str], place: Scale) -> Iterator[Shape]:

@@ -6,12 +6,18 @@ import json
 from collections.abc import Mapping, Sequence
 
 from relucheck.finding import Finding
-from relucheck.measurements import Gradient
+from relucheck.measurements import DETERMINED_FROM, Gradient
 from relucheck.report._saved import record
 from relucheck.report._table import aligned, found, said, short
 from relucheck.timeline import Moment, Watched
 
 _COLUMNS = 5
+
+_ELSEWHERE = (
+    "backward passes of other threads were not watched: enter relucheck.watch() in the thread that trains"
+)
+
+NOTED = 0.1  # the share of a layer's units from which RLU601 speaks, given enough samples
 
 
 def training_table(
@@ -22,11 +28,14 @@ def training_table(
     *,
     ranks: Sequence[int] = (),
     world: int = 1,
+    elsewhere: bool = False,
 ) -> str:
     """Per network and layer: silent share, gradient and update:weight ratio over the steps."""
     plural = "" if steps == 1 else "s"
     parts = [f"{steps} step{plural} (backward passes), {inspected} inspected{_processes(ranks, world)}"]
-    parts += [_network(network, ranks) for network in networks] or [_nothing(steps)]
+    parts += [_ELSEWHERE] if elsewhere else []
+    parts += [_network(network, ranks) for network in networks]
+    parts += [_nothing(steps)] if not networks and not elsewhere else []
     parts += [said(finding) for finding in findings]
     if networks and not findings:
         parts.append("\nNo mistakes found.")
@@ -61,8 +70,23 @@ def _named(ranks: Sequence[int]) -> str:
 
 def _nothing(steps: int) -> str:
     if not steps:
-        return "no backward pass ran, so there was nothing to measure"
-    return "no backward pass reached a network's parameters through its own call"
+        return "backward() was not called here, so there was nothing to measure"
+    return (
+        "no backward pass reached the parameters of a network that was called as a module, model(x): "
+        "there was nothing to measure"
+    )
+
+
+def _undecided(network: Watched) -> list[str]:
+    """Says why silent units that the table shows are no finding, where too few samples were seen."""
+    sites = [a for a in network.last.activations if a.one_sided and a.undetermined]
+    if not any(a.dead_share >= NOTED for a in sites):
+        return []
+    samples = min(a.samples for a in sites)
+    return [
+        f"silent units of {samples} samples are not judged: watch until there are {DETERMINED_FROM}, with more "
+        "steps inspected (first=, every=) or larger batches"
+    ]
 
 
 def _network(network: Watched, ranks: Sequence[int]) -> str:
@@ -73,10 +97,12 @@ def _network(network: Watched, ranks: Sequence[int]) -> str:
     flow = [("gradient norm(dL/dW)", *heads, "update:weight")]
     flow += [_flow(gradient, moments) for gradient in network.last.gradients]
     samples = sum(moment.samples for moment in network.moments)
-    name = f"\n{network.name}: {samples} samples in {network.steps} inspected steps"
+    plural = "" if network.steps == 1 else "s"
+    name = f"\n{network.name}: {samples} samples in {network.steps} inspected step{plural}"
     if tuple(ranks) != network.ranks:
         name += f" on {_named(network.ranks)}"
-    return "\n".join([name, *silent, *([aligned(flow, names=1)] if len(flow) > 1 else [])])
+    grown = [aligned(flow, names=1)] if len(flow) > 1 else []
+    return "\n".join([name, *silent, *grown, *_undecided(network)])
 
 
 def _chosen(moments: Sequence[Moment]) -> list[Moment]:

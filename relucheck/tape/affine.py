@@ -110,7 +110,7 @@ def _probes(batch: Batch, scale: float, generator: torch.Generator) -> Iterator[
 
 
 def _noise(tensor: Tensor, scale: float, generator: torch.Generator) -> Tensor:
-    spread = float(tensor.std(correction=0)) or 1.0
+    spread = float(tensor.detach().std(correction=0)) or 1.0
     noise = torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype).to(tensor.device)
     return (tensor.mean() + scale * spread * noise).detach().requires_grad_()
 

@@ -156,6 +156,7 @@ def mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
 
 def loss_of(output: Any, batch: Batch, loss_fn: LossFunction | None) -> Tensor:
     """The scalar that is differentiated: the loss function's, the output's own, or a projection."""
+    __tracebackhide__ = True
     if loss_fn is not None:
         loss = loss_fn(output) if batch.targets is None else loss_fn(output, batch.targets)
         return _scalar(loss)

@@ -38,6 +38,13 @@ def kind_of(tensors: Sequence[Tensor]) -> str:
     return "NaN" if any(bool(t.isnan().any()) for t in floating) else "Inf"
 
 
+def _breaks(inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> bool:
+    """Whether an operation makes what is not finite from what is, or NaN from a mask, of a whole row."""
+    if all(map(finite, outputs)):
+        return False
+    return all(map(finite, inputs)) or (kind_of(outputs) == "NaN" and all(map(is_mask, inputs)))
+
+
 @dataclass(frozen=True, slots=True)
 class Suspect:
     """An operation that made what is not finite from what was."""
@@ -60,7 +67,7 @@ class Hunt:
         self, op: str, layer: str, inputs: Sequence[Tensor], outputs: Sequence[Tensor], node: int
     ) -> None:
         """Called after each operation; hooks its autograd node once autograd has made it."""
-        if op not in _MASKS and all(map(finite, inputs)) and not all(map(finite, outputs)):
+        if op not in _MASKS and _breaks(inputs, outputs):
             self.forward.append(Suspect(Phase.FORWARD, kind_of(outputs), op, layer, node))
 
     def watch(self, op: str, layer: str, output: Tensor, node: int) -> None:

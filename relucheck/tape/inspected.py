@@ -42,9 +42,10 @@ class Inspected:
 
     ``arrived`` are the norms of dL/dW that its parameters received, by name, ``sizes`` the norms of
     its weights at that time where somebody wants them, ``updates`` the ratios of the optimiser's
-    step after it. ``scale`` is what a GradScaler multiplied the loss by, and is taken out of all of them. Several
-    calls (the time steps of a loop, two halves of a batch) count as one pass. In a distributed training
-    they are the gradients of this process's own batch, before they are averaged over all.
+    step after it. ``scale`` is what a GradScaler multiplied the loss by, and is taken out of all of them; ``late``
+    counts backward passes that brought nothing. Several calls (the time steps of a loop, two halves of a batch)
+    count as one pass. In a distributed training they are the gradients of this process's own batch, before they
+    are averaged over all.
     """
 
     subject: Subject
@@ -54,6 +55,7 @@ class Inspected:
     stop: CodeType
     training: bool
     scaled: bool
+    parameters: tuple[tuple[str, nn.Parameter], ...]
     batch: Batch | None = None
     output: Any = None
     arrived: dict[str, float] = field(default_factory=dict)
@@ -63,6 +65,8 @@ class Inspected:
     bare: list[Tensor] = field(default_factory=list)
     empty: dict[str, nn.Parameter] = field(default_factory=dict)
     calls: int = 0
+    late: int = 0
+    listening: bool = False
     received: dict[int, Tensor] = field(default_factory=dict)
     uses: Counter[str] = field(default_factory=Counter)
     sums: dict[str, Tensor] = field(default_factory=dict)
@@ -73,7 +77,7 @@ class Inspected:
         self.recorder.reading_loss = False
         if self.batch is None:
             self.batch = batch
-            self.session.sites.samples = max(1, batch.samples(0))
+            self.session.sites.samples = max(1, self.session.samples_of(batch))
             self.recorder.feed(batch)
             return
         self.recorder.feed_more(batch)
@@ -112,8 +116,10 @@ class Inspected:
 
         Where a parameter has none yet, it is what lies there afterwards, unless somebody takes it away before.
         """
-        alone = not in_group()
-        for name, parameter in self.session.parameters():
+        if self.listening:  # since a backward pass that brought nothing
+            return
+        self.listening, alone = True, not in_group()
+        for name, parameter in self.parameters:
             if not parameter.requires_grad or not parameter.is_leaf or is_dtensor(parameter):
                 continue
             if alone and parameter.grad is None and not parameter._post_accumulate_grad_hooks:
@@ -129,7 +135,6 @@ class Inspected:
         found = {n: g for n, p in self.empty.items() if (g := p.grad) is not None}
         sizes = norms(list(found.values()))
         self.arrived.update({n: size / self.scale for n, size in zip(found, sizes, strict=True)})
-        self.empty.clear()
 
     def _noting(self, name: str) -> Callable[[Tensor], None]:
         def note(gradient: Tensor) -> None:
@@ -171,6 +176,16 @@ class Inspected:
     def counts(self) -> bool:
         """Whether the pass showed anything: gradients arrived, and a replay was one to the end."""
         return bool(self.arrived) and (isinstance(self.recorder, Recorder) or self.recorder.done)
+
+    def awaits(self, latest: int) -> bool:
+        """Whether a sound pass has had no gradient yet, and not for so many backward passes."""
+        followed = isinstance(self.recorder, Recorder) or self.recorder.done
+        return followed and bool(self.calls) and not self.arrived and self.late < latest
+
+    def park(self) -> None:
+        """Another backward pass has gone by; the output is let go, with the graph that hangs off it."""
+        self.late += 1
+        self.output = None
 
     def drop(self) -> None:
         """Forgets a pass that does not count; one that was no replay will be read, and those after it."""
@@ -267,7 +282,8 @@ def begun(subject: Subject, step: int, stop: CodeType, ranks: int) -> Inspected:
         torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.float16
         for device in ("cpu", "cuda")
     )
-    one = Inspected(subject, step, session, recorder, stop, subject.model.training, scaled)
+    parameters = tuple(session.parameters())  # those of this call, which torch.func may have put in their places
+    one = Inspected(subject, step, session, recorder, stop, subject.model.training, scaled, parameters)
     if subject.sharded and isinstance(recorder, Recorder):
         recorder.gathered = Gathered(session.names, one.gather)
     return one

@@ -34,7 +34,7 @@ _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 def run_pass(session: Session, batch: Batch) -> None:
     """One batch forward and backward; the first one also gives the net and the source lines."""
     _refuse(session, batch)
-    session.sites.samples = batch.samples(session.batch_axis)
+    session.sites.samples = session.samples_of(batch)
     if session.sites.samples == 0:
         raise ProbeError(f"batch {session.batches} holds no sample (inputs of shape {batch.shapes()})")
     given = _sizes(batch)
@@ -95,6 +95,7 @@ def _replayed(session: Session, batch: Batch) -> tuple[Any, Tensor, Replay] | No
 
 def run_recorded(session: Session, recorder: Recorder | Replay, batch: Batch) -> tuple[Any, Tensor]:
     """The model's output and the loss, recorded; the user's errors get the batch's shapes."""
+    __tracebackhide__ = True  # pytest prints arguments, here whole batches
     recorder.feed(batch)
     with Explained(session, recorder, batch):
         with following(recorder) if isinstance(recorder, Replay) else recording(recorder):
@@ -141,6 +142,8 @@ def _complaint(where: str, session: Session, batch: Batch, error: Exception) -> 
     hint = ""
     if where == "loss function" and batch.targets is None:
         hint = "; the batch has no targets: pass (inputs, targets)"
+    if where == "model" and isinstance(error, TypeError) and batch.targets is not None and "missing" in said:
+        hint = "; a batch of two parts is (inputs, targets): pass ((first, second), None) for two inputs"
     return (
         f"the {where} failed on batch {session.batches} (inputs of shape {batch.shapes()}): "
         f"{type(error).__name__}: {said}{hint}"
@@ -153,6 +156,8 @@ def keep_net(session: Session, recorder: Recorder, batch: Batch) -> None:
     session.read = net_of(session.names, recorder.steps, ends)
     session.first_batch = batch
     session.trace = recorder.tracer.trace if recorder.tracer is not None else None
+    if recorder.unbatched and len(batch.tensors) == 1:  # of several inputs another one may count samples
+        session.unbatched, session.sites.samples = True, 1
     floating = [t for t in batch.tensors if t.is_floating_point()]
     if floating:
         session.input_signal = between_samples(floating[0].detach(), None, session.sites.samples)

@@ -39,6 +39,7 @@ from relucheck.tape.steps import (
     Step,
     batch_of,
     carried,
+    read_by,
     shape_of,
     source_of,
 )
@@ -66,6 +67,7 @@ _COUNTED = Step("", ())
 class Recorder:
     """The state of one pass.
 
+    ``unbatched``: a layer reads as features what was taken for the axis of samples, so that the input is one.
     ``detailed`` adds the net, source lines, signal figures and dL/dz, which cost time. A ``tracer`` writes down
     what is needed to follow later passes that do the same.
     """
@@ -86,6 +88,7 @@ class Recorder:
     observed: list[Counts] = field(default_factory=list)
     makers: int = 0
     batch_axis: int = 0
+    unbatched: bool = False
     tracer: Tracer | None = None
 
     # -- inputs ---------------------------------------------------------------------------------
@@ -405,6 +408,7 @@ class Recorder:
         main = call.main
         assert main is not None  # the caller has checked
         self.makers += 1
+        self.unbatched |= main.maker < 0 and main.batch is not None and self._mixes_samples(op, call, main)
         axis = made_by(op, shape)
         if axis is None:  # LayerNorm keeps the units of what it reads
             same = main.axis is not None and shape_of(main, call) == shape
@@ -422,6 +426,12 @@ class Recorder:
             raw=main.raw and (op not in AFFINE_OPS or main.maker < 0),
             source=source_of(op, call, main),
         )
+
+    def _mixes_samples(self, op: str, call: Call, main: Value) -> bool:
+        """Whether a layer sums over the axis that counts samples; a fixed matrix may (a graph's adjacency)."""
+        weights = (w for v in call.held if not v.data for w in v.weights)
+        learned = any(w not in self.names.buffers.values() for w in weights)
+        return learned and main.batch == read_by(op, call, main)
 
     # -- activations ----------------------------------------------------------------------------
 

@@ -63,8 +63,8 @@ class Trace:
     def parameters(self, names: Mapping[int, str]) -> Iterator[tuple[str, nn.Parameter]]:
         """The parameters with their names."""
         for tensor in self.held:
-            if isinstance(tensor, nn.Parameter):
-                yield names[id(tensor)], tensor
+            if id(tensor) in names:
+                yield names[id(tensor)], tensor  # type: ignore[misc]
 
 
 @dataclass(slots=True)

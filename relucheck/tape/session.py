@@ -21,7 +21,8 @@ class Session(Tally):
 
     ``gathered`` are the whole weights that were seen of a model whose parameters are in shards.
     ``moving`` counts the weights of each parameter with a gradient other than 0 in the first batch.
-    ``trace`` is what the passes do, as long as they all do the same; ``reentrant``: they checkpoint so.
+    ``unbatched``: the inputs have no axis of samples, each is one. ``trace`` is what the passes do, as long as
+    they all do the same; ``reentrant``: they checkpoint so.
     """
 
     model: nn.Module
@@ -33,6 +34,7 @@ class Session(Tally):
     first_batch: Batch | None = None
     trace: Trace | None = None
     reentrant: bool | None = None
+    unbatched: bool = False
 
     @classmethod
     def of(
@@ -45,6 +47,10 @@ class Session(Tally):
         has_loss: bool,
     ) -> Session:
         return cls(model, names, loss_fn, batch_axis, name=class_name(model), has_loss=has_loss)
+
+    def samples_of(self, batch: Batch) -> int:
+        """The number of independent examples of a batch."""
+        return 1 if self.unbatched else batch.samples(self.batch_axis)
 
     def parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """The model's parameters, shared ones once, with their names; no flat one, which is many."""

@@ -95,7 +95,8 @@ def _one(group: Mapping[int, Share]) -> Share:
 class Seen:
     """A watched training, as one process or as all together saw it.
 
-    ``ranks`` are the processes whose figures are in it, of ``world`` in all.
+    ``ranks`` are the processes whose figures are in it, of ``world`` in all; ``elsewhere``: backward
+    passes ran in threads that were not watched.
     """
 
     shares: tuple[Share, ...]
@@ -104,6 +105,7 @@ class Seen:
     crashes: tuple[Crash, ...]
     ranks: tuple[int, ...] = ()
     world: int = 1
+    elsewhere: bool = False
 
 
 def seen_over(ranks: Mapping[int, Seen]) -> Seen:
@@ -115,4 +117,5 @@ def seen_over(ranks: Mapping[int, Seen]) -> Seen:
         tuple(crash for seen in ranks.values() for crash in seen.crashes),
         tuple(ranks),
         max(seen.world for seen in ranks.values()),
+        any(seen.elsewhere for seen in ranks.values()),
     )

@@ -174,6 +174,14 @@ def _joined(op: str, call: Call, main: Value) -> tuple[str, ...]:
     return tuple(sorted({w for v in call.held if v.depth == 0 for w in v.weights} | set(main.weights)))
 
 
+def read_by(op: str, call: Call, main: Value) -> int | None:
+    """The axis of its input that a layer sums over: the features of a Linear, the channels of a convolution."""
+    if op == "linear":
+        axes = len(shape_of(main, call))
+        return axes - 2 if axes > 1 and call.held[-1] is main else axes - 1  # W @ x sums over the rows of x
+    return 1 if op in AFFINE_OPS else None
+
+
 def shape_of(main: Value, call: Call) -> tuple[int, ...]:
     for tensor, value in zip(call.tensors, call.held, strict=True):
         if value is main:

@@ -35,6 +35,10 @@ from relucheck.tape.updates import Before
 from relucheck.tape.wrappers import class_name, unwrapped, without_prefixes
 from relucheck.timeline import Inspection
 
+LATEST = 4
+"""Backward passes that a network's call waits for its gradients, where others come first: a generator is called
+before the passes of its discriminator, whose loss is detached from it."""
+
 MOST_CALLS = 1000
 """Calls of networks without a backward pass after which a recording is given up."""
 
@@ -48,6 +52,8 @@ class Watcher:
     whole or by its parts. ``stop`` is the frame at which the user's call stack ends, ``window`` the
     samples by which units are judged. ``told`` hears of every step, ``logger`` of what an inspected
     one showed. ``alive`` says whether the watched stretch still runs, where nothing else ends it.
+    ``live`` are the networks called since the last backward pass, ``parked`` those called before it whose
+    gradients are still to come. ``elsewhere``: other threads than that of the watch ran backward passes.
     ``meeting`` is where the other processes of a distributed training are met, joined in the first
     inspected step; ``place`` is where in the code the watch begins.
     """
@@ -68,9 +74,11 @@ class Watcher:
     calls: int = 0
     depth: int = 0
     backwards: int = 0
+    elsewhere: bool = False
     thread: int = field(default_factory=threading.get_ident)
     subjects: dict[int, Subject] = field(default_factory=dict)
     live: dict[int, Inspected] = field(default_factory=dict)
+    parked: dict[int, Inspected] = field(default_factory=dict)
     recent: tuple[Inspected, ...] = ()
     scaler: torch.amp.GradScaler | None = None
     scalers: list[tuple[torch.amp.GradScaler, weakref.ref[Tensor]]] = field(default_factory=list)
@@ -97,10 +105,14 @@ class Watcher:
             return original(module, *args, **kwargs)
         self._guarded(lambda: self._begin(module, Batch(args, kwargs)))
         self.depth += 1
+        returned = False
         try:
             output = original(module, *args, **kwargs)
+            returned = True
         finally:
             self.depth -= 1
+            if not returned:  # the user may catch what it raised, and train on
+                self._guarded(lambda: self._raised(module))
         self._guarded(lambda: self._returned(module, output))
         return output
 
@@ -122,7 +134,8 @@ class Watcher:
         kind = class_name(unwrapped(module))
         if self.only is None:
             same = sum(class_name(subject.model) == kind for subject in self.subjects.values())
-            return Subject.of(module, self.window, f"{kind}#{same + 1}" if same else kind, kind)
+            title = f"{kind}#{same + 1}" if same else kind
+            return Subject.of(module, self.window, title, title)
         path = next(
             (without_prefixes(name) for name, part in self.only.named_modules() if part is module), ""
         )
@@ -140,6 +153,7 @@ class Watcher:
             ):  # no shapes or no numbers yet
                 return
             subject = self.subjects[id(module)] = self._subject(module)
+        self._forget(self.parked.pop(id(subject.model), None))
         held = self.live.get(id(module))
         if held is None or held.training != module.training:
             self._forget(held)
@@ -164,6 +178,14 @@ class Watcher:
         else:  # nothing to learn here: a frozen network or a target
             self._forget(self.live.pop(id(module)))
 
+    def _raised(self, module: nn.Module) -> None:
+        """A call has ended in an exception: what it did is no pass of its network, nor are earlier calls of it."""
+        self.listener.recorder = None
+        held = self.live.pop(id(module), None)
+        if held is not None:
+            held.release()
+            held.session.sites.abandon()
+
     def _forget(self, held: Inspected | None) -> None:
         if held is not None:
             held.release()
@@ -171,15 +193,17 @@ class Watcher:
     def _give_up(self) -> None:
         """Ends a recording that no backward pass will come for."""
         self.recording.stop()
-        for held in self.live.values():
+        for held in (*self.live.values(), *self.parked.values()):
             held.release()
         self.live.clear()
+        self.parked.clear()
 
     # -- backward passes ------------------------------------------------------------------------------
 
     def backward(self, original: Callable[..., Any], loss: Any, args: Any, kwargs: Any) -> Any:
         """A backward pass, with what was recorded for it; those inside another one just run."""
         if self.backwards or threading.get_ident() != self.thread:
+            self.elsewhere |= threading.get_ident() != self.thread
             return original(loss, *args, **kwargs)
         held = self._recorded()
         self._guarded(lambda: self._scale(held, loss))
@@ -193,6 +217,7 @@ class Watcher:
             for one in held:
                 self._guarded(one.collect)
         finally:
+            held = self._parted(held) if done else held
             for one in held:
                 one.release()
             if done:
@@ -214,10 +239,19 @@ class Watcher:
     def _recorded(self) -> tuple[Inspected, ...]:
         if self.recording.running:
             self.recording.stop()
-        held = tuple(self.live.values())
+        held = (*self.parked.values(), *self.live.values())
         self.live.clear()
+        self.parked.clear()
         self.calls = 0
         return held
+
+    def _parted(self, held: tuple[Inspected, ...]) -> tuple[Inspected, ...]:
+        """The passes that are over; those whose gradients come with a later backward pass are parked."""
+        late = {id(one): one for one in held if one.awaits(LATEST)}
+        for one in late.values():
+            one.park()
+            self.parked[id(one.subject.model)] = one
+        return tuple(one for one in held if id(one) not in late)
 
     def _ended(self, held: tuple[Inspected, ...], loss: Any) -> None:
         if held:
@@ -231,8 +265,8 @@ class Watcher:
                 one.weigh()
         if held and self.optimiser is not None:  # inside the closure that an optimiser was given
             self._snapshot(self.optimiser)
-        if self.step >= self.due and (self.recent or not held):
-            self.inspections += bool(held)
+        self.inspections += bool(held and self.recent)
+        if self.step >= self.due and (self.recent or not (held or self.parked)):
             self.due = _next(self.step, self.every, self.first)
         self.step += 1
         if self.told is not None:
@@ -372,10 +406,10 @@ class Watcher:
         shares = tuple(s for subject in self.subjects.values() if (s := subject.share) is not None)
         crashes = () if self.crash is None else (self.crash,)
         if self.meeting is None:
-            return Seen(shares, self.step, self.inspections, crashes)
+            return Seen(shares, self.step, self.inspections, crashes, elsewhere=self.elsewhere)
         rank, world = self.meeting.rank, self.meeting.world
         alone = tuple(replace(share, ranks=(rank,)) for share in shares)
-        return Seen(alone, self.step, self.inspections, crashes, (rank,), world)
+        return Seen(alone, self.step, self.inspections, crashes, (rank,), world, self.elsewhere)
 
     def _guarded(self, work: Callable[[], object]) -> None:
         if self.crash is None:

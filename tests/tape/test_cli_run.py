@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -112,6 +114,30 @@ def test_the_script_s_own_end_is_passed_on(option: str, status: int, words: str)
     assert result.return_value == status
     assert words in result.stderr
     assert "11 steps (backward passes)" in result.stderr
+
+
+def test_a_script_that_cannot_be_parsed_is_said_as_python_says_it(tmp_path: Path) -> None:
+    script = tmp_path / "broken.py"
+    script.write_text("def f(:\n")
+    result = ran(str(script))
+    assert result.return_value == 1
+    lines = result.stderr.splitlines()
+    assert lines[0] == f'  File "{script}", line 1'
+    assert "SyntaxError: invalid syntax" in lines
+    assert "cli_run" not in result.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_fork_of_the_script_that_ends_by_itself_reports_nothing(tmp_path: Path) -> None:
+    script, page = tmp_path / "forks.py", tmp_path / "figures.json"
+    script.write_text(
+        "import os, sys\nif os.fork() == 0:\n    sys.exit(5)\nprint(os.waitstatus_to_exitcode(os.wait()[1]))\n"
+    )
+    command = [sys.executable, "-m", "relucheck", "run", "--json", str(page), str(script)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (result.stdout, result.returncode) == ("5\n", 0)
+    assert result.stderr.count("relucheck:") == 1
+    assert page.exists()
 
 
 def test_a_traceback_begins_at_the_script() -> None:

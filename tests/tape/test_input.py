@@ -380,6 +380,38 @@ def test_a_batch_of_nan_among_others() -> None:
     assert "on batch 1" in report.findings[0].message
 
 
+def test_the_batch_of_an_operation_that_breaks_counts_from_0() -> None:
+    class Root(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(4, 4)
+            nn.init.eye_(self.fc.weight)
+            nn.init.zeros_(self.fc.bias)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.fc(x).sqrt()
+
+    (finding,) = probe(Root(), [X.abs() + 1, X.abs() + 1, -X.abs() - 1]).findings
+    assert finding.message == "NaN appears first in the output of sqrt in 'fc' on batch 2"
+
+
+def test_a_row_that_is_masked_as_a_whole_breaks_softmax() -> None:
+    class Attention(nn.Module):
+        def __init__(self, masked: int) -> None:
+            super().__init__()
+            self.q, self.o, self.masked = nn.Linear(4, 4), nn.Linear(4, 2), masked
+
+        def forward(self, x: Tensor) -> Tensor:
+            q = self.q(x)
+            mask = torch.zeros(len(x), len(x), dtype=torch.bool)
+            mask[0, : self.masked] = True
+            return self.o((q @ q.t()).masked_fill(mask, float("-inf")).softmax(-1) @ q)
+
+    assert probe(Attention(len(X) - 1), [X]).measurements.non_finite is None
+    (finding,) = probe(Attention(len(X)), [X]).findings
+    assert finding.message == "NaN appears first in the output of softmax in 'q' on batch 0"
+
+
 def test_the_report_reads_well() -> None:
     model = net()
     nn.init.constant_(model[0].bias, -25.0)

@@ -75,10 +75,58 @@ def test_the_fixture(pytester: pytest.Pytester) -> None:
             "*RLU601 warning: 12 of 20 units*",
             "*lower the learning*",
             "*test_max_dead_fails*",
-            "*'1': 2 of 20 units are silent (10%, allowed 5%), units 0, 1",
+            "*'1': 2 of 20 units are silent (10%, allowed 5%) on all 300 samples, units 0, 1",
         ]
     )
     result.stdout.no_fnmatch_line("*_assert_alive*")
+    result.stdout.no_fnmatch_line("*No mistakes found*")  # where a test fails
+
+
+MISTAKEN = """
+import pytest
+import torch
+from torch import nn
+
+
+class Sum(nn.Module):
+    def forward(self, first, second):
+        return first + second
+
+
+batch = torch.randn(64, 8)
+
+
+@pytest.mark.parametrize("options", [{"ignore": "dead-unit"}, {"fail_on": "warn"}, {"max_dead": 20}])
+def test_options(relucheck, options):
+    relucheck.check(nn.Linear(8, 3), [batch], **options)
+
+
+def test_two_inputs(relucheck):
+    relucheck.check(Sum(), [(batch, batch)])
+
+
+def test_two_inputs_without_targets(relucheck):
+    relucheck.check(Sum(), [((batch, batch), None)])
+
+
+def test_family(relucheck):
+    relucheck.check(nn.Sequential(nn.Linear(8, 3), nn.Linear(3, 3)), [batch], ignore=["RLU2", "RLU6"])
+"""
+
+
+def test_what_a_test_asks_for_wrongly_is_said_in_one_line(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(MISTAKEN)
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", *_plugin())
+    result.assert_outcomes(passed=2, failed=4)
+    result.stdout.fnmatch_lines(
+        [
+            "E*ValueError: ignore: unknown rule 'dead-unit'; did you mean 'dead-units'?",
+            "E*ValueError: fail_on is one of error, warning, advice, never, not 'warn'",
+            "E*ValueError: max_dead is a share of a layer's units, from 0 to 1, not 20",
+            "E*pass ((first, second), None) for two inputs",
+        ]
+    )
+    result.stdout.no_fnmatch_line("*passes.py*")
 
 
 def test_importing_the_plugin_imports_neither_torch_nor_libcst() -> None:

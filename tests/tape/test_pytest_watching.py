@@ -92,7 +92,7 @@ def test_findings_are_shown_and_fail_nothing_by_default(
     result.assert_outcomes(passed=6, failed=2)  # max_dead is a demand of its own, and one fails by itself
     result.stdout.fnmatch_lines(
         [
-            "*relucheck: '1': 2 of 20 units are silent (10%, allowed 5%), units 0, 1",
+            "*relucheck: '1': 2 of 20 units are silent (10%, allowed 5%) on all 400 samples, units 0, 1",
             "*= relucheck =*",
             "*test_findings_*.py:*: RLU601 warning: 12 of 20 units (60%) of '1' are dead on all 400 samples*",
             "    in test_findings*::test_half_dead*",

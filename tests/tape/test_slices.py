@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import relucheck
 from relucheck.measurements import Activation
 from relucheck.tape.probe import measure
 
@@ -200,3 +201,41 @@ class Placed(nn.Module):
 def test_units_behind_what_learns_are_not_called_permanent(model: nn.Module, shape: tuple[int, ...]) -> None:
     site: Activation = measure(model, [torch.randn(*shape)]).measurements.activations[-1]
     assert not site.permanent
+
+
+LONE = [
+    (nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 2)), (6,)),
+    (nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()), (3, 6, 6)),
+]
+
+
+@pytest.mark.parametrize(("model", "shape"), LONE)
+def test_an_input_without_an_axis_of_samples_is_one_sample(model: nn.Module, shape: tuple[int, ...]) -> None:
+    measurements = measure(model, [torch.randn(shape) for _ in range(4)]).measurements
+    assert measurements.samples == 4
+    assert [(a.units, a.samples) for a in measurements.activations] == [(8, 4)]
+
+
+class Graph(nn.Module):
+    """A convolution on one graph, whose nodes are the samples, with a fixed adjacency matrix."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(6, 8)
+        self.register_buffer("adjacency", torch.rand(40, 40))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.fc(self.adjacency @ x))
+
+
+def test_the_nodes_of_a_graph_stay_its_samples() -> None:
+    (site,) = measure(Graph(), [torch.randn(40, 6)]).measurements.activations
+    assert (site.units, site.samples) == (8, 40)
+
+
+def test_training_on_one_sample_after_the_other() -> None:
+    model = nn.Sequential(nn.Linear(100, 8), nn.ReLU(), nn.Linear(8, 2))
+    with relucheck.watch(every=1) as watch:
+        for _ in range(5):
+            model(torch.randn(100)).sum().backward()
+    assert [a.samples for a in watch.report.activations] == [5]

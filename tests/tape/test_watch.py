@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -186,6 +187,77 @@ def test_two_networks_and_two_losses() -> None:
     assert all(g.update for network in watch.report.networks for g in network.last.gradients)
 
 
+class Maker(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = mlp(12)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x)
+
+
+@pytest.mark.parametrize("made_first", [True, False])
+def test_a_generator_that_is_called_before_its_discriminator_s_passes(made_first: bool) -> None:
+    """As in the tutorial on DCGAN: one call of the generator serves three backward passes, the last of them its own."""
+    torch.manual_seed(0)
+    maker, judge = Maker(), nn.Sequential(nn.Linear(3, 16), nn.LeakyReLU(0.2), nn.Linear(16, 1))
+    first, second = (torch.optim.Adam(m.parameters(), 1e-3) for m in (judge, maker))
+    with relucheck.watch(every=4, first=0) as watch:
+        for _ in range(40):
+            first.zero_grad()
+            made = maker(torch.randn(64, 8)) if made_first else None
+            F.softplus(-judge(torch.randn(64, 3))).mean().backward()
+            made = maker(torch.randn(64, 8)) if made is None else made
+            F.softplus(judge(made.detach())).mean().backward()
+            first.step()
+            second.zero_grad()
+            F.softplus(-judge(made)).mean().backward()
+            second.step()
+    reports = {network.name: network for network in watch.report.networks}
+    assert set(reports) == {"Maker", "Sequential"}
+    (site,) = reports["Maker"].last.activations
+    assert (site.name, site.dead) == ("net.1", 12)
+    assert all(g.norm is not None and g.update is not None for g in reports["Maker"].last.gradients)
+    assert all(p._backward_hooks is None for p in maker.parameters())
+
+
+def test_a_call_that_raises_is_no_pass_of_its_network() -> None:
+    model = mlp(12)
+    with relucheck.watch(every=1) as watch:
+        for _ in range(10):
+            with pytest.raises(RuntimeError):
+                model(torch.randn(4, 9))
+            model(torch.randn(32, 8)).square().mean().backward()
+    assert watch.report.crashes == ()
+    (site,) = watch.report.activations
+    assert (site.dead, site.samples, watch.report.steps) == (12, 320, 10)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_network_behind_another_one_brings_no_warning() -> None:
+    first, second = mlp(), nn.Sequential(nn.Linear(3, 8), nn.Linear(8, 2))
+    with relucheck.watch() as watch:
+        second(first(torch.randn(32, 8))).square().mean().backward()
+    assert [f.code for f in watch.findings] == ["RLU621"]
+
+
+def test_networks_of_one_class_have_names_of_their_own() -> None:
+    one, other = mlp(), mlp()
+    with relucheck.watch() as watch:
+        (one(torch.randn(9, 8)) + other(torch.randn(9, 8))).sum().backward()
+    assert [network.name for network in watch.report.networks] == ["Sequential", "Sequential#2"]
+
+
+def test_a_call_whose_gradients_never_come_is_let_go() -> None:
+    target, model = mlp(), mlp(12)
+    with relucheck.watch(every=100, first=1) as watch:
+        target(torch.randn(32, 8))
+        for _ in range(10):
+            model(torch.randn(32, 8)).sum().backward()
+        assert all(p._backward_hooks is None for p in target.parameters())
+    assert len(watch.report.networks) == 1
+
+
 def test_gradient_accumulation() -> None:
     model = mlp(12)
     optimiser = torch.optim.SGD(model.parameters(), 0.1)
@@ -246,7 +318,43 @@ def test_no_backward_pass_at_all() -> None:
         for _ in range(1100):
             model(torch.randn(2, 8))
         assert not _get_current_function_mode_stack()  # given up
-    assert "no backward pass ran" in watch.report.table()
+    assert "backward() was not called" in watch.report.table()
+
+
+def test_backward_passes_of_another_thread_are_said_to_be_unwatched() -> None:
+    with relucheck.watch() as watch:
+        other = threading.Thread(target=lambda: mlp()(torch.randn(2, 8)).sum().backward())
+        other.start()
+        other.join()
+    assert (watch.report.steps, watch.report.elsewhere) == (0, True)
+    assert "enter relucheck.watch() in the thread that trains" in watch.report.table()
+
+
+def test_it_is_said_why_silent_units_of_few_samples_are_no_finding() -> None:
+    few, enough = train(mlp(12), 5), train(mlp(12), 10, every=1)
+    assert few.findings == ()
+    assert "silent units of 160 samples are not judged: watch until there are 299" in few.table()
+    assert [f.code for f in enough.findings] == ["RLU601"]
+    assert "not judged" not in enough.table()
+    assert "not judged" not in train(mlp(), 5).table()
+
+
+def test_a_loss_that_is_nan_outside_the_network_is_not_blamed_on_it() -> None:
+    model = mlp()
+    with relucheck.watch() as watch:
+        torch.log(-model(torch.randn(32, 8)).abs()).mean().backward()
+    (finding,) = watch.findings
+    assert finding.message == "the loss is NaN on batch 0, while all that the network computes is finite"
+
+
+def test_a_network_called_with_other_parameters_than_its_own() -> None:
+    model = mlp(12)
+    given = {name: p.detach().clone().requires_grad_() for name, p in model.named_parameters()}
+    with relucheck.watch(every=1) as watch:
+        for _ in range(10):
+            torch.func.functional_call(model, given, (torch.randn(32, 8),)).square().mean().backward()
+    (site,) = watch.report.activations
+    assert (site.dead, site.samples, watch.report.inspected) == (12, 320, 10)
 
 
 class Functions(TorchFunctionMode):
