@@ -148,7 +148,7 @@ def call_text(net: Net, node: Node) -> str:
     layer = net.layer_of(node)
     if layer is None:
         return node.spelling or node.op
-    return f"{layer.name} ({layer.spelling})" if layer.name else layer.spelling
+    return f"{layer.name} ({layer.spelling})" if layer.name and "?" not in layer.name else layer.spelling
 
 
 def width_in(net: Net, node: Node) -> Arg:

@@ -116,6 +116,9 @@ NEEDS_INPUT = frozenset(
 # ... and these need their own result, so it must not be overwritten.
 NEEDS_OUTPUT = frozenset({"relu", "sigmoid", "tanh", "softmax", "log_softmax", "exp", "sqrt"})
 
+# Functions that draw from a distribution: no gradient passes through what they return.
+DRAWS = frozenset({"bernoulli", "multinomial"})
+
 
 def check(net: Net) -> Iterator[Finding]:
     """Report every in-place activation whose input somebody still needs."""
@@ -129,7 +132,7 @@ def check(net: Net) -> Iterator[Finding]:
 def _victim(net: Net, node: Node) -> tuple[Node, str] | None:
     """Who still needs the memory that a node overwrites, and why."""
     owner = _owner(net, node)
-    if owner.op in NEEDS_OUTPUT and owner.inputs:
+    if _saves_result(owner) and owner.inputs and not _ends_in_samples(net, node):
         return owner, f"the backward pass of {call_text(net, owner)} needs its result"
     for holder in _holders(net, owner, node):
         if net.returned(holder) and not holder.maybe:
@@ -144,6 +147,21 @@ def _victim(net: Net, node: Node) -> tuple[Node, str] | None:
             if holder.op != "index" and _needs(net, reader, holder):  # parts may be written back one by one
                 return reader, f"the backward pass of {call_text(net, reader)} needs the old value"
     return None
+
+
+def _saves_result(node: Node) -> bool:
+    """Whether autograd keeps a node's result; of ``clamp(min=0)``, which is a ReLU too, it keeps the input."""
+    return node.op in NEEDS_OUTPUT and (node.op != "relu" or "relu" in node.spelling.lower())
+
+
+def _ends_in_samples(net: Net, node: Node) -> bool:
+    """Whether a value is used for drawing and comparing only, where no gradient comes back from."""
+    readers = net.consumers(node)
+    return bool(readers) and all(_draws(r) or r.kind is Kind.COMPARISON for r in readers)
+
+
+def _draws(node: Node) -> bool:
+    return node.spelling.rpartition(".")[2] in DRAWS
 
 
 def _is_same(reader: Node, node: Node) -> bool:

@@ -108,6 +108,7 @@ from relucheck.finding import Finding, Fix, Insert, Rule, Safety, Severity, here
 from relucheck.net import UNKNOWN, Arg, Net, Node, smaller
 from relucheck.ops import Kind
 from relucheck.rules._walk import call_text, place, spans, subjects, width_in, width_out
+from relucheck.span import Span
 
 RULE = Rule("RLU201", "linear-stack", Severity.WARNING, Net, yields_to=("RLU204", "RLU205", "RLU404"))
 
@@ -152,11 +153,27 @@ def _only_stacked(net: Net, before: dict[int, Node]) -> dict[int, Node]:
     """The stacks of layers that are applied nowhere else: one that is has work of its own there."""
     stacked = {*before, *(first.id for first in before.values())}
     elsewhere = {node.layer for node in net.of_kind(Kind.AFFINE) if node.id not in stacked} - {None}
+    shared = _shared_roles(net)
     return {
         second: first
         for second, first in before.items()
-        if not {first.layer, net.nodes[second].layer} & elsewhere
+        if not {first.layer, net.nodes[second].layer} & elsewhere and _role(net, first) not in shared
     }
+
+
+def _shared_roles(net: Net) -> set[tuple[Span, str]]:
+    """The layers of a class whose value several others read, in one of the instances of that class.
+
+    The last of several equal blocks may leave unused what each of them hands on to the next.
+    """
+    roles = (_role(net, node) for node in net.of_kind(Kind.AFFINE) if len(net.consumers(node)) > 1)
+    return {role for role in roles if role is not None}
+
+
+def _role(net: Net, node: Node) -> tuple[Span, str] | None:
+    """What a layer is for its class: the place where it is made and its name."""
+    layer = net.layer_of(node)
+    return (layer.made, layer.name) if layer is not None and layer.made is not None and layer.name else None
 
 
 def _chain(net: Net, first: Node, before: dict[int, Node]) -> list[Node]:

@@ -130,6 +130,8 @@ from relucheck.span import Span
 RULE = Rule("RLU101", "relu-output", Severity.ERROR, Net, yields_to=("RLU106", "RLU205"))
 
 SCORES = (Domain.LOGITS, Domain.BINARY_LOGITS)
+FEATURES = 128  # from this width on, a power of two is a number of features
+_LAYERS = (Kind.AFFINE, Kind.NORM, Kind.RECURRENT, Kind.ATTENTION)
 REGRESSION = frozenset({"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"})
 
 # Names excuse: such modules return features or non-negative quantities on purpose ...
@@ -208,8 +210,7 @@ def _rectifies_linear(net: Net, node: Node) -> bool:
 
 def _goes_on(net: Net, node: Node) -> bool:
     """Whether a value also feeds further layers, and is no output alone."""
-    further = (Kind.AFFINE, Kind.NORM, Kind.RECURRENT, Kind.ATTENTION)
-    return any(reader.kind in further for reader in net.consumers(node))
+    return any(reader.kind in _LAYERS for reader in net.consumers(node))
 
 
 def _has_rectified_target(net: Net, loss: Node) -> bool:
@@ -265,7 +266,27 @@ def _ends_network(net: Net, node: Node) -> bool:
         and not node.maybe
         and not _is_read(net, node)
         and _has_hidden_layer(net, node)
+        and not _returns_features(net, node)
+        and not _goes_on_elsewhere(net, node)
     )
+
+
+def _returns_features(net: Net, node: Node) -> bool:
+    """Whether the last width is one of features: 128, 256, 512; classes and targets come in other numbers."""
+    widths = [width_out(net, n) for n in input_origins(net, node)]
+    return all(isinstance(w, int) and w >= FEATURES and w & (w - 1) == 0 for w in widths)
+
+
+def _goes_on_elsewhere(net: Net, node: Node) -> bool:
+    """Whether another method of the network computes with what forward returns: ``self(x) @ items.T``."""
+    layers = {n.layer for n in input_origins(net, node)} - {None}
+    again = [n for n in net.nodes if n.id != node.id and n.one_sided and n.span == node.span]
+    same = [n for n in again if layers and {o.layer for o in input_origins(net, n)} == layers]
+    return any(_uses(step) for n in same for step in next_steps(net, n, _only_looks))
+
+
+def _uses(node: Node) -> bool:
+    return node.kind in _LAYERS or node.op in ("mul", "matmul")
 
 
 def _is_option_of_part(net: Net, node: Node, output: Output) -> bool:

@@ -64,10 +64,11 @@ def make(slope, p):
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 
 from relucheck.finding import Finding, Fix, Rule, Safety, SetArg, Severity
-from relucheck.net import Arg, Net
+from relucheck.net import Arg, Net, Node
 from relucheck.span import Span
 
 RULE = Rule("RLU405", "slope-out-of-range", Severity.WARNING, Net, yields_to=("RLU404",))
@@ -78,8 +79,17 @@ def check(net: Net) -> Iterator[Finding]:
     for layer in net.layers:
         yield from _judge(layer.op, layer.args, layer.explicit, layer.made, layer.spelling)
     for node in net.nodes:
-        if node.layer is None and node.explicit:
+        if node.layer is None and node.explicit and not _is_inverse(net, node):
             yield from _judge(node.op, node.args, dict.fromkeys(node.explicit), node.span, node.spelling)
+
+
+def _is_inverse(net: Net, node: Node) -> bool:
+    """Whether a leaky ReLU undoes another one of the file: the slopes of a bijection are reciprocals."""
+    slope = _number(node.args.get("negative_slope"))
+    if node.op != "leaky_relu" or slope is None or slope <= 1:
+        return False
+    others = (_number(net.args_of(other).get("negative_slope", 0.01)) for other in net.nodes if other.op == node.op)
+    return any(other is not None and math.isclose(other * slope, 1) for other in others)
 
 
 def _judge(

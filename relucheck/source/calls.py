@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 
 from relucheck.net import Rewrap
+from relucheck.ops import Kind
 from relucheck.source.binding import Arguments
 from relucheck.source.builtins import BUILTINS, dict_method, seq_method, text_method
 from relucheck.source.drafts import NodeDraft, OutputDraft
@@ -94,6 +95,8 @@ def _call_one_of(m: Machine, callee: OneOf, arguments: Arguments) -> Value:
     choices = [choice for choice in callee.values if choice != NONE]
     if len(choices) == 1:
         return m.call(m, choices[0], arguments)
+    if any(_is_chosen_here(m, choice) for choice in choices):
+        return m.opaque(*arguments.values())
 
     def attempt(choice: Value) -> str:
         results.append(m.call(m, choice, arguments))
@@ -105,6 +108,17 @@ def _call_one_of(m: Machine, callee: OneOf, arguments: Arguments) -> Value:
     finally:
         m.guessing -= 1
     return m.join(results) if results else UNK
+
+
+def _is_chosen_here(m: Machine, choice: Value) -> bool:
+    """Whether a loss was made under a test of the same name as that which the call stands under.
+
+    Both know which loss it is, so ``if kind == "ce": self.loss(logits, y)`` is a call of one of them only.
+    """
+    if not isinstance(choice, LayerVal) or choice.layer.info.kind is not Kind.LOSS:
+        return False
+    made_under = choice.layer.args.get("under")
+    return isinstance(made_under, tuple) and not m.names_tested().isdisjoint(made_under)
 
 
 def call_instance(m: Machine, instance: Instance, arguments: Arguments) -> Value:

@@ -438,11 +438,28 @@ def _applied(value: Value) -> bool:
 def _of_loose_code(m: Machine, scope: ModuleScope) -> Iterator[ModuleClass]:
     """Facts that belong to places of a file rather than to one class."""
     stacks = (r for r in m.repeated.get(id(scope), ()) if not r.by_name or _is_stack(scope, r.layers))
-    repeated = tuple(dict.fromkeys(r.place for r in stacks))
+    repeated = tuple(dict.fromkeys(r.place for r in stacks if not _is_chosen(scope.tree, r.product)))
     made = tuple(_made_in_forward(m, scope))
     if repeated or made:
         place = (repeated or made)[0].span
         yield ModuleClass(scope.path, place, repeated=repeated, made_in_forward=made)
+
+
+def _is_chosen(tree: ast.Module, product: ast.AST | None) -> bool:
+    """Whether ``[layer] * n`` is one side of an ``if`` whose other side makes each layer anew: it is meant to share."""
+    return product is not None and any(
+        _shares_and_makes(*sides, product)
+        for node in walk(tree)
+        if isinstance(node, ast.If)
+        for sides in ((node.body, node.orelse), (node.orelse, node.body))
+    )
+
+
+def _shares_and_makes(shares: list[ast.stmt], makes: list[ast.stmt], product: ast.AST) -> bool:
+    here = [s for s in shares if isinstance(s, ast.Assign) and any(n is product for n in walk(s.value))]
+    targets = {ast.unparse(s.targets[0]) for s in here}
+    others = [s for s in makes if isinstance(s, ast.Assign) and ast.unparse(s.targets[0]) in targets]
+    return any(isinstance(n, ast.ListComp) for s in others for n in walk(s.value))
 
 
 def _is_stack(scope: ModuleScope, layers: tuple[LayerDraft, ...]) -> bool:

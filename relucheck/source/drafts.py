@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -77,11 +78,15 @@ class OptimiserDraft:
 
 @dataclass(frozen=True, slots=True)
 class Repeated:
-    """A container that holds layers several times; ``by_name``: not by ``[layer] * n`` but one by one."""
+    """A container that holds layers several times; ``by_name``: not by ``[layer] * n`` but one by one.
+
+    ``product`` is the syntax of ``[layer] * n``, where there is one.
+    """
 
     place: Attribute
     layers: tuple[LayerDraft, ...]
     by_name: bool
+    product: ast.AST | None = None
 
 
 @dataclass(eq=False, slots=True)

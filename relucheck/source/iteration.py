@@ -91,7 +91,7 @@ def unpack(m: Machine, value: Value, count: int, starred: int | None = None) -> 
         return _unpack_one_of(m, value, count, starred)
     if isinstance(value, Instance) and value.container:
         value = seq(_container(value)[0], "tuple", _container(value)[1])
-    if isinstance(value, Seq) and value.exact and (len(value.items) == count or starred is not None):
+    if isinstance(value, Seq) and value.exact and _fits(len(value.items), count, starred):
         return _spread(value.items, count, starred)
     if isinstance(value, Tensor):
         whole = m.resolve(value)
@@ -100,6 +100,11 @@ def unpack(m: Machine, value: Value, count: int, starred: int | None = None) -> 
         return [size_of(value.node, Const(i)) for i in range(count)]
     name = value.name if isinstance(value, Unk) else None
     return [Unk(f"{name}[{i}]" if name else None) for i in range(count)]
+
+
+def _fits(length: int, count: int, starred: int | None) -> bool:
+    """Whether so many values can be unpacked into so many targets: Python raises a ValueError if not."""
+    return length == count if starred is None else length >= count - 1
 
 
 def _unpack_one_of(m: Machine, value: OneOf, count: int, starred: int | None) -> list[Value]:

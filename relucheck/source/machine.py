@@ -45,6 +45,26 @@ MAX_DEPTH = 32
 MAX_NODES = 6_000
 SCRIPT_STEPS = 60_000
 Thunk = Callable[[], str]
+# Decorators whose function runs at every call; of any other it is not known, as it may be a cache.
+KEEPS_NOTHING = frozenset(
+    [
+        "abstractmethod",
+        "autocast",
+        "classmethod",
+        "compile",
+        "disable",
+        "enable_grad",
+        "export",
+        "ignore",
+        "inference_mode",
+        "no_grad",
+        "override",
+        "property",
+        "script_method",
+        "staticmethod",
+        "unused",
+    ]
+)
 
 
 class Exhausted(Exception):  # noqa: N818 (it is no error)
@@ -253,10 +273,19 @@ class Machine:
             explicit,
             made=self.here(),
             callers=self.sites,
-            in_forward=bool(self.forwards),
+            in_forward=bool(self.forwards) and not self._may_be_kept(),
         )
         self.tape.layers.append(draft)
         return draft
+
+    def _may_be_kept(self) -> bool:
+        """Whether a decorator may keep what a function that forward calls returns, so that it runs only once."""
+        for function in reversed(self.running):
+            if function.name == "forward":
+                return False
+            if function.decorators - KEEPS_NOTHING:
+                return True
+        return False
 
     def opaque(self, *values: Value, spelling: str = "") -> Value:
         """The result of something that is not followed: a tensor where one goes in."""

@@ -158,7 +158,7 @@ def make_function(
     node: ast.FunctionDef | ast.AsyncFunctionDef, scope: ModuleScope, owner: Class | None = None
 ) -> Function:
     """A function of the top level or of a class; decorators that change how it binds are noted."""
-    names = {_last_name(d) for d in node.decorator_list}
+    names = frozenset(_last_name(d) for d in node.decorator_list)
     wrapped = ""
     if "staticmethod" in names:
         wrapped = "static"
@@ -166,7 +166,7 @@ def make_function(
         wrapped = "class"
     elif names & {"property", "cached_property"}:
         wrapped = "property"
-    return Function(node, scope, None, owner, wrapped=wrapped)
+    return Function(node, scope, None, owner, wrapped=wrapped, decorators=names)
 
 
 def _last_name(decorator: ast.expr) -> str:

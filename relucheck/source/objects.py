@@ -279,20 +279,21 @@ def _note_repeated(m: Machine, instance: Instance, values: tuple[Value, ...]) ->
     if first is not None:
         listed = instance.container == "ModuleList" and len(values) == 1 and isinstance(values[0], Seq)
         by_name = listed and isinstance(values[0], Seq) and values[0].state.get("repeated") is not True
-        note_repeated(m, first, by_name)
+        product = values[0].state.get("repeated_at") if isinstance(values[0], Seq) else None
+        note_repeated(m, first, by_name, product if isinstance(product, ast.AST) else None)
 
 
 # Names excuse: ``if shared_weights: self.layers = ModuleList([layer for _ in range(n)])``.
 _SHARING = re.compile(r"shar|tie|tying|recurrent|universal|same", re.IGNORECASE)
 
 
-def note_repeated(m: Machine, value: Value, by_name: bool) -> None:
+def note_repeated(m: Machine, value: Value, by_name: bool, product: ast.AST | None = None) -> None:
     """Note here that a layer or module stands in a container more than once, unless a test asks for that."""
     place = m.here()
     meant = any(map(_SHARING.search, m.names_tested()))
     if m.place is not None and place is not None and not meant:
         name = value.layer.spelling if isinstance(value, LayerVal) else getattr(value, "class_name", "")
-        noted = Repeated(Attribute("", "", place, name), layers_in(value), by_name)
+        noted = Repeated(Attribute("", "", place, name), layers_in(value), by_name, product)
         m.repeated.setdefault(id(m.place[0]), []).append(noted)
 
 

@@ -164,6 +164,7 @@ class Function:
     owner: Class | None = None
     defaults: dict[str, Value] = field(default_factory=dict)
     wrapped: str = ""  # "static", "class", "property" or nothing
+    decorators: frozenset[str] = frozenset()  # their last names: "no_grad" of @torch.no_grad()
 
     @property
     def name(self) -> str:
