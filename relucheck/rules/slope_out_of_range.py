@@ -76,11 +76,18 @@ RULE = Rule("RLU405", "slope-out-of-range", Severity.WARNING, Net, yields_to=("R
 
 def check(net: Net) -> Iterator[Finding]:
     """Report out-of-range numbers of layers and of functional calls."""
+    varied = _varied(net)
     for layer in net.layers:
-        yield from _judge(layer.op, layer.args, layer.explicit, layer.made, layer.spelling)
+        if layer.made not in varied:
+            yield from _judge(layer.op, layer.args, layer.explicit, layer.made, layer.spelling)
     for node in net.nodes:
         if node.layer is None and node.explicit and not _is_inverse(net, node):
             yield from _judge(node.op, node.args, dict.fromkeys(node.explicit), node.span, node.spelling)
+
+
+def _varied(net: Net) -> set[Span | None]:
+    """The places that make layers with a number in range as well: the other number is a caller's choice."""
+    return {layer.made for layer in net.layers if _problem(layer.op, layer.args, set(layer.explicit)) is None}
 
 
 def _is_inverse(net: Net, node: Node) -> bool:
@@ -88,7 +95,9 @@ def _is_inverse(net: Net, node: Node) -> bool:
     slope = _number(node.args.get("negative_slope"))
     if node.op != "leaky_relu" or slope is None or slope <= 1:
         return False
-    others = (_number(net.args_of(other).get("negative_slope", 0.01)) for other in net.nodes if other.op == node.op)
+    others = (
+        _number(net.args_of(other).get("negative_slope", 0.01)) for other in net.nodes if other.op == node.op
+    )
     return any(other is not None and math.isclose(other * slope, 1) for other in others)
 
 

@@ -64,7 +64,7 @@ def bind(spelling: Spelling, arguments: Arguments) -> Bound:
     for i, value in enumerate(arguments.args):
         name = names[i] if i < len(names) else ""
         if name.startswith("*"):
-            values[name[1:]] = _gathered(arguments.args[i:])
+            values[name[1:]] = _gathered(arguments.args[i:], not arguments.open)
             explicit[name[1:]] = i
             break
         if name:
@@ -84,11 +84,11 @@ def bind(spelling: Spelling, arguments: Arguments) -> Bound:
     return Bound(values, explicit)
 
 
-def _gathered(values: tuple[Value, ...]) -> Value:
-    """The values of a ``*sizes`` parameter, which may also be given as one tuple."""
+def _gathered(values: tuple[Value, ...], exact: bool) -> Value:
+    """The values of a ``*sizes`` parameter, which may also be given as one tuple; more may follow if not exact."""
     if len(values) == 1 and isinstance(values[0], Seq):
         return values[0]
-    return seq(values, "tuple")
+    return seq(values, "tuple", exact)
 
 
 def from_arg(arg: object) -> Value:

@@ -413,11 +413,12 @@ def _is_known_to_torch(value: Value, registered: set[int]) -> bool:
 
 
 def _hides_argument(cls: Class, at: ast.AST) -> bool:
-    """Whether a list hides a module that was passed in: ``self.teacher = [teacher.eval()]``."""
+    """Whether a list or dict hides a module that was passed in: ``self.teacher = [teacher.eval()]``."""
     init = cls.attrs.get("__init__")
-    if not isinstance(at, ast.List | ast.Tuple) or len(at.elts) != 1 or not isinstance(init, Function):
+    held = at.elts if isinstance(at, ast.List | ast.Tuple) else at.values if isinstance(at, ast.Dict) else []
+    if len(held) != 1 or not isinstance(init, Function):
         return False
-    root = at.elts[0]
+    root = held[0]
     while isinstance(root, ast.Attribute) or (
         isinstance(root, ast.Call) and isinstance(root.func, ast.Attribute)
     ):

@@ -1005,3 +1005,17 @@ def test_a_key_that_is_not_known_opens_a_dict() -> None:
         nn.Linear(4, widths.get("b", 3))(torch.randn(2, 4))
     """)
     assert [layer.args["out_features"] for layer in net.layers] == [UNKNOWN, 7, UNKNOWN]
+
+
+def test_a_row_may_be_too_short_for_a_starred_target() -> None:
+    """Python raises a ValueError for the shorter of the two rows; nothing is known about what its targets hold."""
+    net = read("""
+        def split(x, flag):
+            return (x.tanh(),) if flag else (x.tanh(), x.sigmoid(), x)
+
+        def use(x, flag):
+            first, second, *rest = split(x, flag)
+            return torch.relu(first)
+    """)
+
+    assert chain(net)[-1] == "relu"
