@@ -126,12 +126,20 @@ def _is_over_one(net: Net, node: Node) -> bool:
     dim = net.args_of(node).get("dim")
     if not isinstance(dim, int) or isinstance(dim, bool):
         return False
+    source = _layer_before(net, node)
+    if _is_default(net, source):
+        return False
     if node.shape is not None and -len(node.shape) <= dim < len(node.shape):
         return node.shape[dim] == 1
-    source = _layer_before(net, node)
     if width_out(net, source) != 1:
         return False
     return (source.op == "linear" and dim == -1) or (source.op == "conv" and dim == 1)
+
+
+def _is_default(net: Net, source: Node) -> bool:
+    """Whether one output is only what nobody asked otherwise for: ``n_classes=1`` in a signature."""
+    believed = net.args_of(source).get("believed", ())
+    return isinstance(believed, tuple) and not {"out_features", "out_channels"}.isdisjoint(believed)
 
 
 def _layer_before(net: Net, node: Node) -> Node:

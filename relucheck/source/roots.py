@@ -268,7 +268,7 @@ def _believed(init: Function) -> list[tuple[str, Value]]:
     found: list[tuple[str, Value]] = []
     for parameter in [*spec.args, *spec.kwonlyargs]:
         default = default_of(spec, parameter.arg)
-        if isinstance(default, ast.Constant) and isinstance(default.value, str):
+        if isinstance(default, ast.Constant) and isinstance(default.value, str | int | float):
             found.append((parameter.arg, Const(default.value, believed=True)))
     return found
 
