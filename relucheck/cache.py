@@ -20,6 +20,7 @@ from typing import Any, get_args
 from relucheck.config import OWN_FILES, Configuration
 from relucheck.engine import LintResult, lint_documents
 from relucheck.finding import Edit, Finding, Fix, Related, RuleModule, Safety, Severity
+from relucheck.net import Unfinished
 from relucheck.problems import Problem
 from relucheck.source.files import Document, discover, from_bytes, shown
 from relucheck.span import Span
@@ -135,6 +136,7 @@ def _load(entry: Path) -> LintResult | None:
             findings=tuple(map(_finding, data["findings"])),
             silent=tuple(map(_finding, data["silent"])),
             problems=tuple(Problem(*problem) for problem in data["problems"]),
+            unfinished=tuple(Unfinished(*code) for code in data["unfinished"]),
         )
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
@@ -149,6 +151,7 @@ def _store(entry: Path, result: LintResult) -> None:
         "findings": [_data(finding) for finding in result.findings],
         "silent": [_data(finding) for finding in result.silent],
         "problems": [(problem.path, problem.message, problem.fatal) for problem in result.problems],
+        "unfinished": [(code.path, code.name) for code in result.unfinished],
     }
     with contextlib.suppress(OSError):
         _prepare(entry.parent)

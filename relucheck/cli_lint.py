@@ -122,7 +122,12 @@ class LintCommand(click.Command):
     type=click.IntRange(min=1),
     help="Processes at most (default: one for each core); files that import each other stay together.",
 )
-@click.option("-v", "--verbose", is_flag=True, help="Show the traceback of internal errors.")
+@click.option(
+    "-v",
+    "--verbose",
+    is_flag=True,
+    help="Name all that lint does not read to its end, and show the traceback of internal errors.",
+)
 def lint(**given: Any) -> int:
     """Find mistakes in Python files, notebooks and folders.
 
@@ -350,7 +355,10 @@ def _report(result: LintResult, options: Options, rules: Sequence[RuleModule]) -
     if options.statistics:
         return _statistics(result, options.output_format)
     colour = not options.output_file and _colour_wanted()
-    view = View(result.findings, read_line, rules=rules, colour=colour)
+    from relucheck.report._fixable import fixable
+
+    closing = fixable(result.findings, unsafe=options.unsafe_fixes, fixed=options.wants_fixes)
+    view = View(result.findings, read_line, rules=rules, colour=colour, closing=closing)
     shown = tuple(finding for finding in result.findings if options.shows(finding.fix))
     if shown:
         from relucheck.cli_fix import text_edits
@@ -392,9 +400,14 @@ def _write(report: str, output_file: str | None) -> None:
 
 
 def _say(result: LintResult, verbose: bool) -> None:
-    """Say on stderr what could not be read, and where relucheck failed."""
+    """Say on stderr what could not be read, or not to its end, and where relucheck failed."""
     for problem in result.problems:
         click.echo(f"{'error' if problem.fatal else 'warning'}: {problem}", err=True)
+    if result.unfinished:
+        from relucheck.unfinished import told
+
+        for line in told(result.unfinished, everything=verbose):
+            click.echo(f"warning: {line}", err=True)
     for crash in result.crashes:
         where = f"{crash.path}: " if crash.path else ""
         click.echo(f"internal error: {where}{crash.message}", err=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from relucheck.boundary import guarded
 from relucheck.config import Configuration, Settings
 from relucheck.finding import Finding, RuleModule
-from relucheck.net import Crash, ModuleClass, Net, Reading
+from relucheck.net import Crash, ModuleClass, Net, Reading, Unfinished
 from relucheck.problems import Problem, SyntaxProblem, UnusedSuppression
 from relucheck.selection import Known
 from relucheck.span import Span
@@ -28,10 +28,11 @@ _READ_FROM_SOURCE = (Net, ModuleClass, SyntaxProblem, UnusedSuppression)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the rules said, and where relucheck itself failed."""
+    """What the rules said, where relucheck itself failed, and what took it too many steps."""
 
     findings: tuple[Finding, ...] = ()
     crashes: tuple[Crash, ...] = ()
+    unfinished: tuple[Unfinished, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ class LintResult:
     problems: tuple[Problem, ...] = ()
     documents: Mapping[str, Document] = field(default_factory=dict)
     silent: tuple[Finding, ...] = ()
+    unfinished: tuple[Unfinished, ...] = ()
 
 
 def load_rules() -> tuple[RuleModule, ...]:
@@ -232,7 +234,8 @@ def lint_documents(
     raw = Outcome(tuple(f for part in parts for f in part.findings))
     crashes = (*failed, *(crash for part in parts for crash in part.crashes))
     findings, silent = _shown(raw.findings, tuple(by_path.values()), rules, configuration, crashes)
-    return LintResult(findings, crashes, (), by_path, silent)
+    unfinished = tuple(sorted(u for part in parts for u in part.unfinished))
+    return LintResult(findings, crashes, (), by_path, silent, unfinished)
 
 
 @contextmanager
@@ -300,7 +303,7 @@ def _part_judged(
     if isinstance(reading, Crash):
         return Outcome(crashes=(reading,))
     raw = raw_findings((*reading.nets, *reading.classes), rules)
-    return Outcome(raw.findings, (*reading.crashes, *raw.crashes))
+    return Outcome(raw.findings, (*reading.crashes, *raw.crashes), reading.unfinished)
 
 
 def _shown(

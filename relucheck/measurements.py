@@ -60,7 +60,10 @@ class Activation:
     whatsoever. ``activity`` is the share of samples in which each unit fires, empty where axis 0
     of the tensor is not the batch. ``permanent``: what feeds the layer cannot change in training.
     ``signal`` is the between-sample standard deviation of the input over its RMS, in nine of ten
-    units at most. ``calls`` are
+    units at most; ``cosine`` the mean cosine between the inputs of two samples, 1 where all are alike
+    (Poole et al. 2016); ``dimension`` the number of directions that they differ in, the
+    participation ratio of their covariance (Gao et al. 2017), at most the number of samples less one, with
+    all positions of a sample as one vector. All three are of the first batch. ``calls`` are
     the applications in one pass: the time steps of a recurrent net. ``last``: its value leaves
     the network as a prediction. ``trunk``: no shortcut leads around it. ``node`` is the id in the net.
     """
@@ -79,6 +82,8 @@ class Activation:
     last: bool = False
     trunk: bool = False
     signal: float | None = None
+    cosine: float | None = None
+    dimension: float | None = None
     histogram: Histogram | None = None
     calls: int = 1
     producer: str = ""
@@ -192,7 +197,10 @@ class Phase(Enum):
 
 @dataclass(frozen=True, slots=True)
 class NonFinite:
-    """The first operation whose result is NaN or infinite though what it read was finite."""
+    """The first operation whose result is NaN or infinite though what it read was finite.
+
+    ``operation`` is empty where all that the network computes is finite, and only the loss made of it is not.
+    """
 
     phase: Phase
     value: str

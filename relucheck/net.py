@@ -156,7 +156,8 @@ class Init:
     """An initialisation: ``tensor`` ("weight", "bias" ...) of ``layer`` is set by ``function``.
 
     ``function`` is the name in torch.nn.init (``zero_``, ``fill_`` and assignments count as
-    ``zeros_`` and ``constant_``).
+    ``zeros_`` and ``constant_``). ``replaced``: by assigning or copying another tensor, whose place
+    ``span`` is then, not by a call that takes the parameter.
     """
 
     layer: int
@@ -166,6 +167,7 @@ class Init:
     explicit: frozenset[str]
     span: Span | None
     maybe: bool = False
+    replaced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,11 +185,15 @@ class Optimiser:
 
 @dataclass(frozen=True, slots=True)
 class Rewrap:
-    """A loss that is detached and wrapped again before ``backward``: no gradient passes."""
+    """A loss that is detached and wrapped again before ``backward``: no gradient passes.
+
+    ``cut_before``: another statement has detached it.
+    """
 
     span: Span
     how: str
     backward: Span
+    cut_before: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,6 +315,14 @@ class Crash:
     traceback: str
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Unfinished:
+    """Code of a file that takes more steps than the reader follows; what it recorded is taken back."""
+
+    path: str
+    name: str
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """Everything that a reader made of its input."""
@@ -316,3 +330,4 @@ class Reading:
     nets: tuple[Net, ...] = ()
     classes: tuple[ModuleClass, ...] = ()
     crashes: tuple[Crash, ...] = ()
+    unfinished: tuple[Unfinished, ...] = ()

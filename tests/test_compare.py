@@ -123,6 +123,104 @@ def test_the_baseline_is_a_plain_loop_bit_for_bit(make: Callable[[int], Experime
     assert result.baseline.losses == (plain_loss(make, 3, 20), plain_loss(make, 4, 20))
 
 
+def parted(model: nn.Sequential) -> list[torch.optim.Optimizer]:
+    """One optimiser for weights, one for biases."""
+    weights = [p for p in model.parameters() if p.ndim > 1]
+    biases = [p for p in model.parameters() if p.ndim == 1]
+    return [torch.optim.Adam(weights, lr=0.01), torch.optim.SGD(biases, lr=0.1)]
+
+
+def loop(
+    made: Experiment, optimisers: list[torch.optim.Optimizer], steps: int, clip: float | None = None
+) -> float:
+    """The held-out loss of a user's loop with accumulation, mixed precision and several optimisers."""
+    model, data, half = made.model, list(made.training), made.autocast
+    scaler = torch.amp.GradScaler("cpu", enabled=half is torch.float16)
+    for step in range(steps):
+        for optimiser in optimisers:
+            optimiser.zero_grad()
+        for part in range(made.accumulate):
+            x, y = data[(step * made.accumulate + part) % len(data)]
+            with torch.autocast("cpu", half, enabled=half is not None):
+                loss = made.loss_fn(model(x), y) / made.accumulate  # type: ignore[misc]
+            scaler.scale(loss).backward()
+        if clip is not None:
+            for optimiser in optimisers:
+                scaler.unscale_(optimiser)
+            nn.utils.clip_grad_norm_(model.parameters(), clip)
+        for optimiser in optimisers:
+            scaler.step(optimiser)
+        scaler.update()
+    model.eval()
+    with torch.no_grad(), torch.autocast("cpu", half, enabled=half is not None):
+        losses = [made.loss_fn(model(x), y).item() for x, y in made.held_out]  # type: ignore[misc]
+    return sum(losses) / len(losses)
+
+
+OTHER_LOOPS: dict[str, dict[str, Any]] = {
+    "accumulation": {"accumulate": 3},
+    "bfloat16": {"autocast": torch.bfloat16},
+    "float16": {"autocast": torch.float16},
+    "all": {"accumulate": 2, "autocast": torch.float16},
+}
+
+
+@pytest.mark.parametrize("clip", [None, 1.0], ids=["", "clip"])
+@pytest.mark.parametrize("given", OTHER_LOOPS.values(), ids=OTHER_LOOPS)
+def test_other_loops_are_a_plain_one_bit_for_bit(given: dict[str, Any], clip: float | None) -> None:
+    """Two optimisers in all of them, handed in as they are, or made by a function of the parameters."""
+
+    def made(seed: int) -> Experiment:
+        model = mlp()
+        return experiment(model, parted(model), **given)
+
+    torch.manual_seed(3)
+    expected = made(3)
+    loss = loop(expected, expected.optimiser, 12, clip)  # type: ignore[arg-type]
+    result = compare(made, steps=12, seeds=[3], changes=["clip"])
+    assert (result.arm("clip") if clip else result.baseline).losses == (loss,)
+    assert result.steps == 12
+
+
+def test_a_function_may_make_several_optimisers() -> None:
+    def several(parameters: Any) -> tuple[torch.optim.Optimizer, ...]:
+        weights, biases = ([p for p in parameters if (p.ndim > 1) is matrix] for matrix in (True, False))
+        return torch.optim.Adam(weights, lr=0.01), torch.optim.SGD(biases, lr=0.1)
+
+    def given(seed: int) -> Experiment:
+        model = mlp()
+        return experiment(model, parted(model))
+
+    result = compare(lambda seed: experiment(mlp(), several), steps=5, seeds=[3], changes=["lr/10"])
+    assert result.baseline.losses == compare(given, steps=5, seeds=[3], changes=["lr/10"]).baseline.losses
+
+
+def test_a_change_of_the_optimiser_is_made_in_all_of_them() -> None:
+    model = mlp()
+    made = experiment(model, parted(model))
+    slower = ready(made, "lr/10").optimisers
+    assert [group["lr"] for one in slower for group in one.param_groups] == pytest.approx([0.001, 0.01])
+    plain = ready(made, "sgd").optimisers  # the one for biases is SGD already
+    assert [(type(one), one.param_groups[0]["lr"]) for one in plain] == [
+        (torch.optim.SGD, 0.01),
+        (torch.optim.SGD, 0.1),
+    ]
+    normed = ready(made, "layer-norm").optimisers
+    assert [len(one.param_groups) for one in normed] == [2, 1]
+
+
+def test_half_precision_is_not_single_precision() -> None:
+    losses = {
+        half: compare(
+            lambda seed, half=half: experiment(mlp(), autocast=half), steps=5, seeds=[0], changes=["clip"]
+        )
+        for half in (None, torch.bfloat16, torch.float16)
+    }
+    found = {half: result.baseline.losses[0] for half, result in losses.items()}
+    assert len(set(found.values())) == 3
+    assert max(found.values()) - min(found.values()) < 0.02
+
+
 def test_a_change_trains_as_a_plain_loop_with_that_change() -> None:
     result = compare(simple, steps=20, seeds=[3], changes=["lr/10"])
     slower = partial(torch.optim.SGD, lr=0.1 * 0.1)
@@ -218,14 +316,14 @@ def test_progress_reaches_the_end() -> None:
 
 @pytest.mark.parametrize(("change", "rate"), [("lr/100", 0.001), ("lr/10", 0.01), ("lr-x10", 1.0)])
 def test_learning_rates(change: str, rate: float) -> None:
-    assert ready(simple(0), change).optimiser.param_groups[0]["lr"] == pytest.approx(rate)
+    assert ready(simple(0), change).optimisers[0].param_groups[0]["lr"] == pytest.approx(rate)
 
 
 def test_sgd_keeps_rates_and_decay_of_each_group() -> None:
     model = mlp()
     groups = [{"params": model[0].parameters(), "lr": 0.5}, {"params": model[2].parameters()}]
     made = experiment(model, torch.optim.AdamW(groups, lr=0.01, weight_decay=0.3))
-    optimiser = ready(made, "sgd").optimiser
+    (optimiser,) = ready(made, "sgd").optimisers
     assert type(optimiser) is torch.optim.SGD
     assert [(g["lr"], g["weight_decay"]) for g in optimiser.param_groups] == [(0.5, 0.3), (0.01, 0.3)]
     with pytest.raises(NotApplicableError, match="the optimiser is SGD"):
@@ -356,7 +454,7 @@ def test_batch_norm_stands_between_layer_and_activation() -> None:
         z = layer(h)
         h = F.relu((z - z.mean(0)) / (z.var(0, correction=0) + 1e-5).sqrt())
     assert torch.allclose(called(variant, x), model[-1](h), atol=1e-5)
-    own = {id(p) for group in variant.optimiser.param_groups for p in group["params"]}
+    own = {id(p) for group in variant.optimisers[0].param_groups for p in group["params"]}
     assert own == {id(p) for p in variant.model.parameters()}
     assert len(own) == 8 + 6
     assert [name for name, m in variant.model.named_modules() if isinstance(m, nn.BatchNorm1d)] == [
@@ -367,7 +465,7 @@ def test_batch_norm_stands_between_layer_and_activation() -> None:
 def test_norm_parameters_join_an_optimiser_that_is_given() -> None:
     model = mlp()
     variant = ready(experiment(model, torch.optim.AdamW(model.parameters(), lr=0.02)), "layer-norm")
-    (first, added) = variant.optimiser.param_groups
+    (first, added) = variant.optimisers[0].param_groups
     assert (added["lr"], len(added["params"]), len(first["params"])) == (0.02, 6, 8)
 
 
@@ -555,11 +653,19 @@ def failing_loader() -> Any:
         (lambda: experiment("net"), "model must be an nn.Module, not a str"),
         (lambda: experiment(nn.ReLU()), "no trainable parameter"),
         (lambda: experiment(nn.LazyLinear(3)), "weight has no shape yet"),
-        (lambda: experiment(mlp(), 0.1), "optimiser must be an optimiser or a function"),
+        (lambda: experiment(mlp(), 0.1), "optimiser must be an optimiser, several, or a function"),
         (lambda: experiment(mlp(), SGD(mlp().parameters())), "holds no parameter of the model"),
         (lambda: experiment(mlp(), lambda p: SGD(mlp().parameters())), "holds no parameter of the model"),
         (lambda: experiment(mlp(), lambda p: 3), "optimiser returned an int"),
         (lambda: experiment(mlp(), torch.optim.LBFGS), "LBFGS"),
+        (lambda: experiment(mlp(), []), "optimiser is empty"),
+        (lambda: experiment(mlp(), lambda p: [SGD(p), 3]), "optimiser returned an int"),
+        (lambda: experiment(mlp(), "sgd"), "a function of parameters, not a str"),
+        (lambda: experiment(mlp(), accumulate=0), "accumulate is a number of batches, not 0"),
+        (
+            lambda: experiment(mlp(), autocast=torch.float32),
+            "autocast is torch.float16, torch.bfloat16 or None",
+        ),
         (lambda: experiment(mlp(), training=[]), "training yields no batch"),
         (lambda: experiment(mlp(), held_out=[]), "held_out yields no batch"),
         (lambda: experiment(mlp(), training=3), "batches must be an iterable of batches, not int"),

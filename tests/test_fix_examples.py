@@ -271,6 +271,68 @@ def test_a_module_that_is_applied_elsewhere_stays(more):
     assert [finding.code for finding in result.fixed] == ["RLU102"]
 
 
+ONE_HIDDEN_LAYER = """
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(4, 8)
+        self.out = nn.Linear(8, 1)
+        with torch.no_grad():
+            {0}
+
+    def forward(self, x):
+        return self.out(torch.relu(self.fc(x)))
+"""
+
+
+@pytest.mark.parametrize(
+    ("statement", "code"),
+    [
+        ("self.fc.weight.copy_(torch.zeros(8, 4))", "RLU402"),
+        ("self.fc.weight = nn.Parameter(0.1 * torch.ones(8, 4))", "RLU402"),
+        ("self.fc.bias.data = torch.full((8,), -2.0)", "RLU403"),
+    ],
+)
+def test_a_tensor_that_replaces_a_parameter_is_not_an_initialiser_to_rename(statement, code):
+    before = ONE_HIDDEN_LAYER.format(statement)
+    text, result = fixed(before)
+    assert text == before
+    assert [finding.code for finding in result.lint.findings] == [code]
+
+
+def test_an_initialiser_keeps_its_mode():
+    call = 'nn.init.kaiming_normal_(self.fc.weight, mode="fan_out", nonlinearity="{0}")'
+    text, _ = fixed(ONE_HIDDEN_LAYER.format(call.format("tanh")))
+    assert text == ONE_HIDDEN_LAYER.format(call.format("relu"))
+
+
+@pytest.mark.parametrize(
+    "wrapping",
+    [
+        "number = loss.item()\nloss = torch.tensor(number, requires_grad=True)",
+        "loss = loss.detach()\nloss = loss.requires_grad_()",
+        "loss.requires_grad = True",
+    ],
+)
+def test_a_loss_that_another_statement_cut_off_is_left_alone(wrapping):
+    before = f"""
+import torch
+from torch import nn
+
+net = nn.Linear(4, 1)
+loss = nn.functional.mse_loss(net(torch.randn(8, 4)), torch.randn(8, 1))
+{wrapping}
+loss.backward()
+"""
+    text, result = fixed(before)
+    assert text == before
+    assert [finding.code for finding in result.lint.findings] == ["RLU508"]
+
+
 def test_a_step_that_a_loop_makes_for_every_layer_is_not_taken_out():
     text = (
         "import torch\nfrom torch import nn\nlayers = []\nfor a, b in ((8, 16), (16, 16), (16, 3)):\n"

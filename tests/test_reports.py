@@ -9,6 +9,7 @@ import pytest
 from relucheck.finding import Drop, Finding, Fix, Related, Rule, RuleModule, Safety, Severity
 from relucheck.net import Net
 from relucheck.report import TextEdit, View, absolute, format_names, renderer
+from relucheck.report._fixable import fixable
 from relucheck.report._statistics import as_json, as_text
 from relucheck.span import Span
 
@@ -82,6 +83,33 @@ def test_concise():
         "Found 2 errors, 1 warning and 1 advice in 3 files.\n"
     )
     assert rendered("concise") == "No mistakes found.\n"
+
+
+SAFE = dataclasses.replace(WIDE, fix=Fix("Drop", Safety.SAFE, (Drop(Span("train.py", None, 2, 1, 2, 2)),)))
+HIDDEN = "1 hidden fix can be enabled with the `--unsafe-fixes` option"
+
+
+@pytest.mark.parametrize(
+    ("findings", "unsafe", "fixed", "expected"),
+    [
+        ((WIDE, MEASURED), False, False, ""),
+        ((SAFE, SAFE, WIDE), False, False, "[*] 2 fixable with the `--fix` option."),
+        ((SAFE, SOFTMAX), False, False, f"[*] 1 fixable with the `--fix` option ({HIDDEN})."),
+        ((SAFE, SOFTMAX), True, False, "[*] 2 fixable with the `--fix` option."),
+        ((SOFTMAX,), False, False, f"No fixes available ({HIDDEN})."),
+        ((SAFE, SOFTMAX), False, True, f"No fixes available ({HIDDEN})."),
+        ((SAFE, SOFTMAX), True, True, ""),
+    ],
+)
+def test_the_closing_line_about_fixes(findings, unsafe, fixed, expected):
+    assert fixable(findings, unsafe=unsafe, fixed=fixed) == expected
+
+
+def test_formats_for_people_end_with_the_closing_line():
+    for name in format_names():
+        people = name in ("full", "concise", "grouped")
+        assert rendered(name, SOFTMAX, closing="So.").endswith("in 1 file.\nSo.\n") is people
+    assert rendered("full", closing="So.") == "No mistakes found.\n"
 
 
 def test_grouped():

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from relucheck.tape.batches import LossFunction
 from relucheck.targets import kind_of
 
-Optimising = torch.optim.Optimizer | Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+Optimisers = torch.optim.Optimizer | list[torch.optim.Optimizer] | tuple[torch.optim.Optimizer, ...]
+Optimising = Optimisers | Callable[[Iterable[nn.Parameter]], Optimisers]
 Metric = Callable[[Any, Any], Tensor | float]
 
 
@@ -29,10 +30,15 @@ class Experiment:
 
     ``loss_fn`` receives the model's output and the targets; None where the output has its own
     ``.loss``. ``optimiser`` is an optimiser over the model's parameters, or a function that makes
-    one from parameters: ``partial(torch.optim.Adam, lr=1e-3)``. ``training`` and ``held_out`` are
+    one from parameters: ``partial(torch.optim.Adam, lr=1e-3)``; also several, which step together,
+    each for parameters of its own. ``training`` and ``held_out`` are
     iterables of batches as ``relucheck.probe`` takes them: DataLoaders, or lists of ``(inputs,
     targets)``. ``training`` is begun again as often as the steps need. ``metric`` receives output
     and targets of a held-out batch and returns a number, which is averaged over the samples.
+
+    ``accumulate`` batches make one update: the gradients of their losses are averaged. ``autocast`` is the
+    half precision (``torch.float16``, ``torch.bfloat16``) in which model and loss run; in float16 with a
+    ``torch.amp.GradScaler``.
     """
 
     model: nn.Module
@@ -41,6 +47,17 @@ class Experiment:
     training: Iterable[Any]
     held_out: Iterable[Any]
     metric: Metric | None = None
+    accumulate: int = 1
+    autocast: torch.dtype | None = None
+
+
+HALF = (torch.float16, torch.bfloat16)
+"""The types that autocast takes."""
+
+
+def several(given: Optimisers) -> tuple[torch.optim.Optimizer, ...]:
+    """The optimisers, of which there may be one."""
+    return (given,) if isinstance(given, torch.optim.Optimizer) else tuple(given)
 
 
 def seeded(seed: int) -> None:
@@ -101,22 +118,37 @@ def _checked(found: Any) -> Experiment:
         part = getattr(found, name)
         if part is not None and not callable(part):
             raise ExperimentError(f"Experiment.{name} must be a function, not {kind_of(part)}")
+    if isinstance(found.accumulate, bool) or not isinstance(found.accumulate, int) or found.accumulate < 1:
+        raise ExperimentError(f"Experiment.accumulate is a number of batches, not {found.accumulate!r}")
+    if found.autocast is not None and found.autocast not in HALF:
+        raise ExperimentError(
+            f"Experiment.autocast is torch.float16, torch.bfloat16 or None, not {found.autocast!r}"
+        )
     _check_optimiser(found)
     return found
 
 
 def _check_optimiser(experiment: Experiment) -> None:
     given = experiment.optimiser
-    if isinstance(given, torch.optim.Optimizer):
+    if isinstance(given, torch.optim.Optimizer | list | tuple):
         check_reach(given, experiment.model)
     elif not callable(given):
         raise ExperimentError(
-            f"Experiment.optimiser must be an optimiser or a function of parameters, not {kind_of(given)}"
+            "Experiment.optimiser must be an optimiser, several, or a function of parameters, "
+            f"not {kind_of(given)}"
         )
 
 
-def check_reach(optimiser: Any, model: nn.Module) -> None:
-    """Raises ExperimentError unless an optimiser was made and holds parameters of this very model."""
+def check_reach(given: Any, model: nn.Module) -> None:
+    """Raises ExperimentError unless each optimiser is one, and holds parameters of this very model."""
+    every = given if isinstance(given, list | tuple) else (given,)
+    if not every:
+        raise ExperimentError("Experiment.optimiser is empty: there is no optimiser in it")
+    for optimiser in every:
+        _check_one(optimiser, model)
+
+
+def _check_one(optimiser: Any, model: nn.Module) -> None:
     if not isinstance(optimiser, torch.optim.Optimizer):
         raise ExperimentError(
             f"Experiment.optimiser returned {kind_of(optimiser)}, not a torch.optim.Optimizer"

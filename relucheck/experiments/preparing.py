@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any
 
@@ -11,13 +12,14 @@ import torch
 from torch import nn
 
 from relucheck.experiments.caching import held_out_batches, training_batches
-from relucheck.experiments.changes import Change, Edited, NotApplicableError
+from relucheck.experiments.changes import Change, Edited, NotApplicableError, Tune
 from relucheck.experiments.experiment import (
     Experiment,
     ExperimentError,
     Metric,
     check_reach,
     seeded,
+    several,
 )
 from relucheck.experiments.functions import Substitutes
 from relucheck.experiments.reading import net_read
@@ -49,14 +51,32 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """One variant, a copy of its own with nothing run yet."""
+    """One variant, a copy of its own with nothing run yet.
+
+    ``accumulate`` and ``autocast`` are those of the experiment.
+    """
 
     model: nn.Module
-    optimiser: torch.optim.Optimizer
+    optimisers: tuple[torch.optim.Optimizer, ...]
     loss_fn: LossFunction | None
     metric: Metric | None
     calls: Substitutes
     clip: float | None = None
+    accumulate: int = 1
+    autocast: torch.dtype | None = None
+
+    @property
+    def device(self) -> str:
+        """The kind of device that the model is on."""
+        return next(self.model.parameters()).device.type
+
+    def precision(self) -> AbstractContextManager[object]:
+        """In which the model and its loss run."""
+        return nullcontext() if self.autocast is None else torch.autocast(self.device, self.autocast)
+
+    def scaler(self) -> torch.amp.GradScaler:
+        """A new one, which does nothing but in float16."""
+        return torch.amp.GradScaler(self.device, enabled=self.autocast is torch.float16)
 
 
 def start_of(experiment: Experiment, seed: int, steps: int) -> Start:
@@ -65,7 +85,10 @@ def start_of(experiment: Experiment, seed: int, steps: int) -> Start:
         refuse_empty(experiment.model)
     except ProbeError as error:
         raise ExperimentError(str(error)) from None
-    training, held_out = training_batches(experiment, steps), held_out_batches(experiment)
+    training, held_out = (
+        training_batches(experiment, steps * experiment.accumulate),
+        held_out_batches(experiment),
+    )
     with kept_randomness(), Explained(f"the model failed on training batch 0 {shapes(training[0])}"):
         model = copied(experiment).model
         model.train()
@@ -80,7 +103,7 @@ def copied(experiment: Experiment) -> Experiment:
         "the experiment cannot be copied, which every change starts from: copy.deepcopy", theirs=True
     ):
         model, loss_fn, optimiser, metric = copy.deepcopy(parts)
-    return Experiment(model, loss_fn, optimiser, experiment.training, experiment.held_out, metric)
+    return replace(experiment, model=model, loss_fn=loss_fn, optimiser=optimiser, metric=metric)
 
 
 def prepared(start: Start, change: Change | None) -> Ready:
@@ -96,11 +119,25 @@ def prepared(start: Start, change: Change | None) -> Ready:
             edited = change.edit(own.model, start.structure)
             calls = Substitutes(edited.functions)
             _verify(start, own.model, edited, calls)
-    optimiser = _optimiser(own, known)
+    optimisers = _optimisers(own, known)
     if change is not None and change.tune is not None:
-        optimiser = change.tune(optimiser)
+        optimisers = _tuned(optimisers, change.tune)
     clip = change.clip if change is not None else None
-    return Ready(own.model, optimiser, own.loss_fn, own.metric, calls, clip)
+    return Ready(own.model, optimisers, own.loss_fn, own.metric, calls, clip, own.accumulate, own.autocast)
+
+
+def _tuned(optimisers: tuple[torch.optim.Optimizer, ...], tune: Tune) -> tuple[torch.optim.Optimizer, ...]:
+    """All optimisers with a change made; NotApplicableError where it cannot be made in any of them."""
+    tuned, reasons = [], []
+    for optimiser in optimisers:
+        try:
+            tuned.append(tune(optimiser))
+        except NotApplicableError as reason:
+            tuned.append(optimiser)
+            reasons.append(reason)
+    if len(reasons) == len(optimisers):
+        raise reasons[0]
+    return tuple(tuned)
 
 
 def _verify(start: Start, model: nn.Module, edited: Edited, calls: Substitutes) -> None:
@@ -117,18 +154,22 @@ def _place(site: Site) -> str:
     return site.module or str(site.place)
 
 
-def _optimiser(own: Experiment, known: set[int]) -> torch.optim.Optimizer:
-    """The copied optimiser with the parameters that a change brought, or a new one of the user's function."""
+def _optimisers(own: Experiment, known: set[int]) -> tuple[torch.optim.Optimizer, ...]:
+    """The copied optimisers with the parameters that a change brought, or new ones of the user's function.
+
+    The first of several gets the new parameters.
+    """
     given = own.optimiser
-    if not isinstance(given, torch.optim.Optimizer):
+    if callable(given):
         with Explained("Experiment.optimiser failed", theirs=True):
-            given = given(own.model.parameters())
+            given = given(list(own.model.parameters()))
         check_reach(given, own.model)
-        return given
+        return several(given)
+    first, *others = several(given)
     more = [parameter for parameter in own.model.parameters() if id(parameter) not in known]
     if more:
-        given.add_param_group({**_settings(given.param_groups[0]), "params": more})
-    return given
+        first.add_param_group({**_settings(first.param_groups[0]), "params": more})
+    return (first, *others)
 
 
 def _settings(group: dict[str, Any]) -> dict[str, Any]:

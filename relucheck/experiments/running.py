@@ -11,7 +11,7 @@ import torch
 
 from relucheck.comparison import Arm, Comparison, Trial, varied
 from relucheck.experiments.changes import CHANGES, Change, NotApplicableError
-from relucheck.experiments.experiment import Experiment, ExperimentError, made
+from relucheck.experiments.experiment import Experiment, ExperimentError, made, several
 from relucheck.experiments.preparing import Ready, Start, prepared, start_of
 from relucheck.experiments.trial import trial_of
 from relucheck.tape.state import kept_randomness, without_fused_attention
@@ -185,8 +185,9 @@ def _check_loss_of_copy(experiment: Experiment, before: list[Any]) -> None:
 def _notes(experiment: Experiment, baseline: Arm) -> Iterator[str]:
     """What limits this comparison in particular."""
     given = experiment.optimiser
-    if isinstance(given, torch.optim.Optimizer) and any("initial_lr" in g for g in given.param_groups):
-        rates = ", ".join(f"{float(group['lr']):g}" for group in given.param_groups)
+    groups = [] if callable(given) else [g for optimiser in several(given) for g in optimiser.param_groups]
+    if any("initial_lr" in group for group in groups):
+        rates = ", ".join(f"{float(group['lr']):g}" for group in groups)
         yield f"The learning-rate schedule is left out: the rate stays at {rates}."
     if len(baseline.trials) == 1:
         yield "One seed has no spread, so nothing is judged: use 3 seeds or more."

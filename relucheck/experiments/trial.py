@@ -28,7 +28,7 @@ def trial_of(start: Start, ready: Ready, steps: int, tick: Callable[[], None]) -
     """
     began = time.perf_counter()
     with kept_randomness():
-        finite = _train(ready, start.training[:steps], tick)
+        finite = _train(ready, start.training[: steps * ready.accumulate], tick)
         if not finite:
             return Trial(start.seed, math.inf, seconds=time.perf_counter() - began)
         loss, metric, silent = _measured(ready, start.held_out)
@@ -43,21 +43,36 @@ def trial_of(start: Start, ready: Ready, steps: int, tick: Callable[[], None]) -
 
 
 def _train(ready: Ready, batches: Sequence[Batch], tick: Callable[[], None]) -> bool:
-    """One update a batch; False as soon as the loss is not finite."""
+    """One update for so many batches as are accumulated; False as soon as a loss is not finite."""
+    scaler = ready.scaler()
     for index, batch in enumerate(batches):
-        own = batch.copied()
+        own, share = batch.copied(), index % ready.accumulate
         with Explained(f"the model or its loss failed on training batch {index} {shapes(batch)}"):
-            ready.optimiser.zero_grad()
+            if share == 0:
+                for optimiser in ready.optimisers:
+                    optimiser.zero_grad()
             with ready.calls():  # also while checkpointed blocks run again in backward
-                loss = _loss(ready.model(*own.args, **own.kwargs), own, ready.loss_fn)
-                torch.autograd.backward(loss)
-            if ready.clip is not None:
-                nn.utils.clip_grad_norm_(ready.model.parameters(), ready.clip)
-            ready.optimiser.step()
+                with ready.precision():
+                    loss = _loss(ready.model(*own.args, **own.kwargs), own, ready.loss_fn)
+                torch.autograd.backward(scaler.scale(loss / ready.accumulate))
+            if share == ready.accumulate - 1:
+                _update(ready, scaler)
         if not math.isfinite(loss.item()):
             return False
-        tick()
+        if share == ready.accumulate - 1:
+            tick()
     return True
+
+
+def _update(ready: Ready, scaler: torch.amp.GradScaler) -> None:
+    """One step of all optimisers; none where the gradients have overflowed in half precision."""
+    if ready.clip is not None:
+        for optimiser in ready.optimisers:
+            scaler.unscale_(optimiser)
+        nn.utils.clip_grad_norm_(ready.model.parameters(), ready.clip)
+    for optimiser in ready.optimisers:
+        scaler.step(optimiser)
+    scaler.update()
 
 
 def _loss(output: object, batch: Batch, loss_fn: LossFunction | None) -> Tensor:
@@ -76,7 +91,8 @@ def _measured(ready: Ready, batches: Sequence[Batch]) -> tuple[float, float | No
     loss, metric, samples = 0.0, 0.0, 0
     for index, batch in enumerate(batches):
         own, size = batch.copied(), batch.samples(0)
-        with Explained(f"the model or its loss failed on held-out batch {index} {shapes(batch)}"):
+        what = f"the model or its loss failed on held-out batch {index} {shapes(batch)}"
+        with Explained(what), ready.precision():
             output = _counted(ready, own, names, sites)
             loss += size * float(_loss(output, own, ready.loss_fn))
         if ready.metric is not None:

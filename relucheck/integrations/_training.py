@@ -61,20 +61,28 @@ def _rules(given: str | Iterable[str], where: str) -> tuple[str, ...]:
 
 @dataclass(slots=True)
 class Training:
-    """The watch of one training after the other; both ends may be told more than once."""
+    """The watch of one training after the other; both ends may be told more than once.
+
+    In a distributed training every process has one, and the report of all of them is the same. ``main``: it is this
+    process that prints it.
+    """
 
     options: Options
     watch: watch | None = field(default=None, repr=False)
     prepared: bool = False
+    main: bool = True
 
     def begin(
         self,
         model: nn.Module,
         heard: Callable[[Inspection], object] | None,
         alive: Callable[[], bool] | None = None,
+        *,
+        main: bool = True,
     ) -> None:
         """A training of ``model`` starts; one that has not ended is over. ``heard`` gets the figures."""
         self.end(completed=False)
+        self.main = main
         self.watch = watch(
             model,
             every=self.options.every,
@@ -86,9 +94,13 @@ class Training:
         self.watch.__enter__()
 
     def end(self, *, completed: bool) -> None:
-        """The training is over, and nothing of the watching is left; the last figures are told if it is complete."""
+        """The training is over, and nothing of the watching is left; the last figures are told if it is complete.
+
+        Of one that is not, other processes may not have come to their end, and are not waited for.
+        """
         if self.running and self.watch is not None:
             self._unprepare()
+            self.watch.failed |= not completed
             self.watch.end(tell=completed)
 
     def prepare(self) -> None:
@@ -120,7 +132,9 @@ class Training:
         return self.watch.report
 
     def show(self) -> None:
-        """Prints the report, where that is wanted and there is something in it."""
+        """Prints the report in the main process, where that is wanted and there is something in it."""
+        if not self.main:
+            return
         if self.options.show and self.report.steps:
             click.echo(f"\nrelucheck: {self.report.table()}")
         for crash in self.report.crashes:
@@ -128,4 +142,5 @@ class Training:
 
     def judge(self) -> None:
         """Raises AssertionError where the report has findings at or above ``fail_on``."""
-        self.report.raise_if_unhealthy(self.options.fail_on)
+        if self.options.fail_on != "never":  # a report waits for the other processes
+            self.report.raise_if_unhealthy(self.options.fail_on)

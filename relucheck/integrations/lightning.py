@@ -44,7 +44,8 @@ class ReluCheck(_Callback):  # type: ignore[misc]
     finding raises AssertionError at the end of the fit (``never``: none does). ``log``: the figures of
     inspected steps go to the trainer's loggers and to ``trainer.callback_metrics``, as
     ``relucheck/<layer>/<figure>``. ``show``: the report is printed at the end.
-    The main process alone measures. Raises ValueError for options that cannot be followed.
+    In a fit of several processes each measures its own batches; the report is that of all of them, and the main
+    one prints it and logs its own figures. Raises ValueError for options that cannot be followed.
     """
 
     def __init__(
@@ -72,8 +73,9 @@ class ReluCheck(_Callback):  # type: ignore[misc]
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         """Begins to watch."""
-        if trainer.is_global_zero:
-            self._training.begin(pl_module, lambda inspection: _log(trainer, inspection))
+        self._training.begin(
+            pl_module, lambda inspection: _log(trainer, inspection), main=trainer.is_global_zero
+        )
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, *_: Any, **__: Any) -> None:
         """Lets a compiled training step that is to be inspected run as it is written."""
@@ -102,9 +104,9 @@ class ReluCheck(_Callback):  # type: ignore[misc]
 
 
 def _log(trainer: Any, inspection: Inspection) -> None:
-    """To the loggers with the step of the trainer's own curves, as Lightning's monitors do it."""
+    """To the main process's loggers with the step of the trainer's own curves, as Lightning's monitors do it."""
     step = trainer.fit_loop.epoch_loop._batches_that_stepped
-    for logger in trainer.loggers:
+    for logger in trainer.loggers if trainer.is_global_zero else ():
         logger.log_metrics(dict(inspection.figures), step=step)
     trainer.callback_metrics.update(_tensors(inspection.figures))
 

@@ -40,7 +40,8 @@ class ReluCheckCallback(TrainerCallback):  # type: ignore[misc]
     finding raises AssertionError at the end of the training (``never``: none does). ``log``: the
     figures of inspected steps go to the trainer's reporters and its ``state.log_history``, as
     ``relucheck/<layer>/<figure>``. ``show``: the report is printed at the end.
-    The main process alone measures. Raises ValueError for options that cannot be followed.
+    In a training of several processes each measures its own batches; the report is that of all of them, and the
+    main one prints it and logs its own figures. Raises ValueError for options that cannot be followed.
 
     No event tells a callback of an exception in ``train()``, so the trainer's ``training_step`` is
     guarded while it trains. After an exception elsewhere (in another callback, in loading data) the
@@ -91,13 +92,12 @@ class ReluCheckCallback(TrainerCallback):  # type: ignore[misc]
 
     def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
         """Begins to watch, anew where the trainer tries again with a smaller batch."""
-        if state.is_world_process_zero:
-            self._interrupted()
-            self._run, self._heard = _Run.now(), []
-            alive = self._run.runs if self._run is not None else None
-            self._training.begin(model, self._heard.append, alive)
-            if self._run is not None:
-                self._run.guard(self._interrupted)
+        self._interrupted()
+        self._run, self._heard = _Run.now(), []
+        alive = self._run.runs if self._run is not None else None
+        self._training.begin(model, self._heard.append, alive, main=state.is_world_process_zero)
+        if self._run is not None:
+            self._run.guard(self._interrupted)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:
         """Hands on what the step has shown."""
@@ -112,7 +112,7 @@ class ReluCheckCallback(TrainerCallback):  # type: ignore[misc]
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Prints the report and judges it."""
-        if self._training.watch is not None and state.is_world_process_zero:
+        if self._training.watch is not None:
             self._training.end(completed=True)
             if self._run is not None:
                 self._run.release()
@@ -122,6 +122,8 @@ class ReluCheckCallback(TrainerCallback):  # type: ignore[misc]
 
     def _hand_on(self, args: Any, state: Any, control: Any, others: dict[str, Any]) -> None:
         """To the history and to every reporter, but not to what prints each log: there are too many figures."""
+        if not state.is_world_process_zero:
+            self._heard.clear()
         while self._heard:
             logs = {**self._heard.pop(0).figures, "epoch": state.epoch}
             state.log_history.append({**logs, "step": state.global_step})

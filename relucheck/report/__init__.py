@@ -34,7 +34,8 @@ class View:
     """What a report is made of: the findings, and how to look up what is shown beside them.
 
     ``read_line`` gives the text of a row of a file, or None; ``edits`` the text edits of a
-    finding's fix, empty where there are none; ``rules`` the rules whose pages a format may hold.
+    finding's fix, empty where there are none; ``rules`` the rules whose pages a format may hold;
+    ``closing`` what formats for people say after their summary.
     """
 
     findings: Sequence[Finding] = ()
@@ -42,6 +43,7 @@ class View:
     edits: Callable[[Finding], tuple[TextEdit, ...]] = _no_edits
     rules: Sequence[RuleModule] = ()
     colour: bool = False
+    closing: str = ""
 
 
 Render = Callable[[View], str]

@@ -65,14 +65,15 @@ def underline(line: str, span: Span) -> tuple[int, int]:
 
 
 def summary(findings: Sequence[Finding], view: View) -> str:
-    """The closing line: how much was found of each severity, in how many files."""
+    """The closing lines: how much was found of each severity, in how many files, and what the view adds."""
     if not findings:
         return painted("No mistakes found.", view, "green")
     counts = Counter(finding.severity for finding in findings)
     parts = [_counted(counts[s], s.value) for s in sorted(counts, key=lambda s: -s.rank)]
     files = {finding.span.path for finding in findings if finding.span}
     where = f" in {_counted(len(files), 'file')}" if files else ""
-    return f"Found {_joined(parts)}{where}."
+    found = f"Found {_joined(parts)}{where}."
+    return f"{found}\n{view.closing}" if view.closing else found
 
 
 def _counted(number: int, word: str) -> str:

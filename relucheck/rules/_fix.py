@@ -34,9 +34,12 @@ def exchange(net: Net, first: Node, second: Node, message: str) -> Fix | None:
 
 
 def written_as(net: Net, node: Node) -> tuple[Node, ...]:
-    """The nodes that a change of a node's text changes: all uses of its layer, or of its call."""
+    """The nodes that a change of a node's text changes: all uses of its layer, or of its call.
+
+    What stands at the place of a call and has no inputs is an argument of it that is not known.
+    """
     if node.layer is None:
-        return tuple(other for other in net.nodes if other.layer is None and other.span == node.span)
+        return tuple(n for n in net.nodes if n.layer is None and n.span == node.span and n.inputs)
     return tuple(other for other in net.nodes if other.layer == node.layer)
 
 

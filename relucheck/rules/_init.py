@@ -20,9 +20,12 @@ def fitting(net: Net, init: Init, after: str) -> Fix | None:
     None where no function is made for the activation, or where the same call also sets what has not
     the two axes that these functions need.
     """
-    if init.span is None or after not in _FITTING or not _sets_weights_alone(net, init):
+    if init.span is None or init.replaced or after not in _FITTING or not _sets_weights_alone(net, init):
         return None
     family, arguments = _FITTING[after]
+    mode = init.args.get("mode")
+    if family == "kaiming" and "mode" in init.explicit and isinstance(mode, str):
+        arguments = (("mode", f'"{mode}"'), *arguments)
     spread = "uniform_" if init.function.endswith("uniform_") else "normal_"
     code = f"nn.init.{family}_{spread}"
     return Fix(f"Use {family}_{spread}", Safety.UNSAFE, (Recall(init.span, code, arguments),))

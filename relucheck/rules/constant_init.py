@@ -51,7 +51,8 @@ The unsafe fix calls `kaiming_normal_` before ReLU, and `xavier_normal_` before 
 
 ## Silent on
 
-Norm weights, biases, output layers, zero-initialised ends of residual branches and modulation layers:
+Norm weights, biases, layers that are not trained or have one unit, output layers, zero-initialised ends of residual
+branches and modulation layers:
 
 ```python
 import torch
@@ -82,7 +83,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from relucheck.finding import Finding, Rule, Severity, here
-from relucheck.net import Init, Net, Node
+from relucheck.net import Init, Layer, Net, Node
 from relucheck.ops import Kind
 from relucheck.rules._init import fitting
 from relucheck.rules._walk import next_steps
@@ -96,7 +97,7 @@ def check(net: Net) -> Iterator[Finding]:
     for init in net.inits:
         value = _constant(init)
         layer = net.layers[init.layer]
-        if value is None or init.maybe or init.tensor != "weight" or layer.info.kind is not Kind.AFFINE:
+        if value is None or init.maybe or init.tensor != "weight" or not _has_units_to_learn(layer):
             continue
         after = _activation_after_every_use(net, init.layer)
         if after is None or last[(init.layer, "weight")] is not init:
@@ -111,6 +112,12 @@ def check(net: Net) -> Iterator[Finding]:
             layer=layer.name,
             fix=fitting(net, init, after.op),
         )
+
+
+def _has_units_to_learn(layer: Layer) -> bool:
+    """Whether a layer is trained and has several units: a fixed kernel is no mistake, one unit equals itself."""
+    units = layer.args.get("out_features", layer.args.get("out_channels"))
+    return layer.info.kind is Kind.AFFINE and units != 1 and layer.args.get("frozen") is not True
 
 
 def _harm(value: float, stuck: bool) -> str:
@@ -166,6 +173,8 @@ def _constant(init: Init) -> float | None:
     if init.function == "constant_":
         value = init.args.get("val")
         return float(value) if isinstance(value, int | float) else None
+    if init.function == "uniform_" and "a" in init.explicit and init.args["a"] == init.args.get("b"):
+        return float(bound) if isinstance(bound := init.args["a"], int | float) else None
     spread = init.args.get("std")
     if init.function in ("normal_", "trunc_normal_") and "std" in init.explicit and spread == 0:
         return 0.0

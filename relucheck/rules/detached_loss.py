@@ -3,7 +3,8 @@
 ## What it does
 
 Finds `torch.tensor(loss.item(), requires_grad=True)`, `loss.detach().requires_grad_()` and the like on a value
-that `backward()` is then called on.
+that `backward()` is then called on. `loss.requires_grad = True` is one of them: torch allows it only where the loss
+has no graph already.
 
 ## Why is this bad?
 
@@ -78,5 +79,7 @@ def check(net: Net) -> Iterator[Finding]:
             help="call backward() on the loss itself; if it has no grad_fn, find the .item(), .detach() or "
             "no_grad() that cut it off",
             related=[here(rewrap.backward, "backward() is called here")],
-            fix=Fix("Use the loss itself", Safety.UNSAFE, (Unwrap(rewrap.span),)),
+            fix=None
+            if rewrap.cut_before
+            else Fix("Use the loss itself", Safety.UNSAFE, (Unwrap(rewrap.span),)),
         )

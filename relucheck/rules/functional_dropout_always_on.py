@@ -53,7 +53,8 @@ The safe fix passes `training=self.training`.
 
 ## Silent on
 
-An explicit `training=True` (Monte Carlo dropout), methods and classes that are named for it, and a rate of zero:
+An explicit `training=True` (Monte Carlo dropout), methods and classes that are named for it, a rate of zero, and
+calls under a test of the mode (`if self.training:`, `if is_train:`, behind `if not self.training: return x`):
 
 ```python
 import torch.nn.functional as F
@@ -89,6 +90,8 @@ RULE = Rule("RLU505", "functional-dropout-always-on", Severity.ERROR, Net)
 
 # Names excuse: dropout that is meant to stay on is called so (Gal & Ghahramani 2016).
 _MEANT = re.compile(r"(?:^|[._])(?:mc|monte_?carlo|bayes|stochastic|uncertainty)|MC|MonteCarlo|Bayes")
+# So do tests that ask for the mode in the author's own words: `if is_train:`, `if self.mode == "train":`.
+_MODE = re.compile(r"train|eval|infer|test|mode|phase", re.IGNORECASE)
 
 
 def check(net: Net) -> Iterator[Finding]:
@@ -106,7 +109,7 @@ def check(net: Net) -> Iterator[Finding]:
 def _always_on(node: Node) -> bool:
     if not node.in_forward or "training" in node.explicit or node.args.get("p") == 0:
         return False
-    if "training" in asked_for(node) or node.args.get("may_be_off") is True:
+    if any(_MODE.search(name) for name in asked_for(node)) or node.args.get("may_be_off") is True:
         return False  # inside `if self.training:`, or with `p if self.training else 0`
     return node.spelling.startswith(("dropout", "feature")) and not _MEANT.search(node.scope)
 

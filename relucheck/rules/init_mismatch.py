@@ -148,14 +148,18 @@ def _activations_after(net: Net) -> dict[int, Node]:
 
 def _problem(net: Net, init: Init, after: Node) -> str | None:
     if init.function.startswith("kaiming"):
-        return _kaiming(init, after)
+        return _kaiming(net, init, after)
     if init.function.startswith("xavier"):
         return _xavier(net, init, after)
     return None
 
 
-def _kaiming(init: Init, after: Node) -> str | None:
+def _kaiming(net: Net, init: Init, after: Node) -> str | None:
     named = init.args.get("nonlinearity")
+    if init.args.get("a") == 1 and "a" in init.explicit and named == "leaky_relu" and after.op == "relu":
+        return (
+            "a=1 is the gain of a linear layer, but relu follows" if _is_deep_and_plain(net, init) else None
+        )
     if "nonlinearity" not in init.explicit or not isinstance(named, str):
         return None
     if named in ("relu", "leaky_relu") and after.op in ("tanh", "sigmoid"):

@@ -50,7 +50,8 @@ alone: it needs a name in `__init__`.
 
 ## Silent on
 
-Modules without parameters, and layers that are made once and kept:
+Modules without parameters, layers that are given their weight (`conv.weight = self.kernel`), and layers that are
+made once and kept:
 
 ```python
 from torch import nn

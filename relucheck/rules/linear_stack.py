@@ -101,12 +101,13 @@ class Several(nn.Module):
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from relucheck.finding import Finding, Fix, Insert, Rule, Safety, Severity, here
 from relucheck.net import UNKNOWN, Arg, Net, Node, smaller
 from relucheck.ops import Kind
-from relucheck.rules._walk import call_text, is_named, place, spans, subjects, width_in, width_out
+from relucheck.rules._walk import call_text, place, spans, subjects, width_in, width_out
 
 RULE = Rule("RLU201", "linear-stack", Severity.WARNING, Net, yields_to=("RLU204", "RLU205", "RLU404"))
 
@@ -127,7 +128,10 @@ STEPS = frozenset(
     ]
 )
 RESHAPES = frozenset({"view", "flatten", "unflatten", "squeeze", "unsqueeze"})
-LOW_RANK = ("rank", "lora", "bottleneck", "latent", "code", "squeeze", "reduc", "compress", "factor")
+# Names of deliberately narrow layers and widths: a code, but not all that an encoder or decoder holds.
+LOW_RANK = re.compile(
+    r"rank|lora|bottleneck|latent|(?<!en)(?<!de)code|squeeze|reduc|compress|factor", re.IGNORECASE
+)
 
 
 def check(net: Net) -> Iterator[Finding]:
@@ -206,7 +210,7 @@ def _is_stack(net: Net, first: Node, second: Node) -> bool:
 def _is_excused(net: Net, first: Node, second: Node) -> bool:
     layers = (net.layer_of(first), net.layer_of(second))
     tied = any(layer is not None and layer.args.get("tied_weight") is True for layer in layers)
-    return tied or any(is_named(layer, LOW_RANK) for layer in layers)
+    return tied or any(layer is not None and LOW_RANK.search(layer.name) for layer in layers)
 
 
 def _same_design(net: Net, first: Node, second: Node) -> bool:
@@ -227,7 +231,8 @@ def _is_linear_stack(net: Net, first: Node, second: Node, steps: list[Node]) -> 
         return True
     if None in narrower and narrower != (None, None) and not _is_lazy(start):
         return False  # narrower than one end, and the other is not known
-    side_by_side = all(node.args.get("in_container") is True for node in (first, second))
+    in_container = all(node.args.get("in_container") is True for node in (first, second))
+    side_by_side = in_container and first.scope == second.scope
     return narrower != (True, True) and side_by_side and _may_be_judged(middle)
 
 
@@ -241,11 +246,7 @@ def _is_lazy(width: Arg) -> bool:
 
 def _may_be_judged(middle: Arg) -> bool:
     """Whether a width that does not compare is named like an ordinary one."""
-    return (
-        middle is not None
-        and middle is not UNKNOWN
-        and not any(word in str(middle).lower() for word in LOW_RANK)
-    )
+    return middle is not None and middle is not UNKNOWN and not LOW_RANK.search(str(middle))
 
 
 # -- Conv ---------------------------------------------------------------------------------------

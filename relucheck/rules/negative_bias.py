@@ -91,9 +91,12 @@ LARGE = -0.5
 
 def check(net: Net) -> Iterator[Finding]:
     """Report every large negative bias in front of a one-sided activation."""
+    last = {(init.layer, init.tensor): init for init in net.inits}
     for init in net.inits:
         value = _constant(init)
         if value is None or value > LARGE or init.maybe or not init.tensor.startswith("bias"):
+            continue
+        if last[(init.layer, init.tensor)] is not init:
             continue
         after = _rectifier_after(net, init.layer)
         if after is None:
@@ -113,7 +116,7 @@ def check(net: Net) -> Iterator[Finding]:
 def _fix(net: Net, init: Init) -> Fix | None:
     """Zeros, where the same call sets biases alone."""
     alike = [other for other in net.inits if other.span == init.span]
-    if init.span is None or any(not other.tensor.startswith("bias") for other in alike):
+    if init.span is None or init.replaced or any(not other.tensor.startswith("bias") for other in alike):
         return None
     return Fix("Start the bias at 0", Safety.UNSAFE, (Recall(init.span, "nn.init.zeros_"),))
 

@@ -47,6 +47,7 @@ from relucheck.finding import Finding, Fix, Recall, Rule, Safety, SetArg, Severi
 from relucheck.net import Layer, Net, Node
 from relucheck.ops import Kind
 from relucheck.rules._fix import written_as
+from relucheck.rules._walk import place
 
 RULE = Rule("RLU504", "relu-in-transformer", Severity.ADVICE, Net)
 
@@ -54,7 +55,7 @@ RULE = Rule("RLU504", "relu-in-transformer", Severity.ADVICE, Net)
 def check(net: Net) -> Iterator[Finding]:
     """Report transformer layers with ReLU, and hand-written feed-forward parts with it."""
     for layer in net.layers:
-        if layer.op == "transformer_layer" and layer.args.get("activation") == "relu":
+        if layer.op in ("transformer_layer", "transformer") and layer.args.get("activation") == "relu":
             yield RULE.at(
                 layer.made,
                 f"{layer.spelling} uses ReLU{'' if 'activation' in layer.explicit else ' by default'}",
@@ -62,15 +63,33 @@ def check(net: Net) -> Iterator[Finding]:
                 fix=_fix(layer),
                 layer=layer.name,
             )
-    if any(node.kind is Kind.ATTENTION for node in net.nodes):
+    if any(node.kind is Kind.ATTENTION or _mixes_values(net, node) for node in net.nodes):
         yield from _feed_forwards(net)
+
+
+# What stands between the products and the softmax of attention that is written by hand, and behind it.
+_SCORING = frozenset({"mul", "div", "add", "sub", "masked_fill", "where", "dropout", "cast"})
+
+
+def _mixes_values(net: Net, node: Node) -> bool:
+    """Whether a node is the last product of ``softmax(q @ k.T / scale) @ v`` (Vaswani et al. 2017, section 3.2.1)."""
+    if node.op != "matmul" or len(node.inputs) != 2:
+        return False
+    weights = _behind_scoring(net, net.inputs(node)[0])
+    return weights.op == "softmax" and _behind_scoring(net, net.inputs(weights)[0]).op == "matmul"
+
+
+def _behind_scoring(net: Net, node: Node) -> Node:
+    while node.op in _SCORING and node.inputs:
+        node = net.inputs(node)[0]
+    return node
 
 
 def _feed_forwards(net: Net) -> Iterator[Finding]:
     for node in net.nodes:
         if node.one_sided and _is_feed_forward(net, node):
             yield RULE.at(
-                node.span,
+                place(net, node),
                 "the feed-forward part of this transformer uses ReLU",
                 help="use GELU (or a gated unit such as SwiGLU)",
                 related=[here(net.inputs(node)[0].span, "the layer in front of it")],

@@ -243,7 +243,7 @@ def _at_root(net: Net, output: Output, judged: set[Span | None]) -> Iterator[Fin
         return  # one of several results: a density, a mask, a feature
     sources = origins(net, net.nodes[output.node], is_dropout)
     if any(place(net, source) in judged for source in sources) or not all_are(
-        sources, lambda n: _ends_network(net, n)
+        sources, lambda n: _ends_network(net, n) and not _is_option_of_part(net, n, output)
     ):
         return
     for source in sources:
@@ -266,6 +266,12 @@ def _ends_network(net: Net, node: Node) -> bool:
         and not _is_read(net, node)
         and _has_hidden_layer(net, node)
     )
+
+
+def _is_option_of_part(net: Net, node: Node, output: Output) -> bool:
+    """Whether another class made the rectifier because an option asks for it: a head for general use."""
+    layer = net.layer_of(node)
+    return layer is not None and layer.owner not in ("", output.owner) and bool(asked_for(node))
 
 
 def _is_read(net: Net, node: Node) -> bool:

@@ -2,7 +2,8 @@
 
 ## What it does
 
-Finds `[layer] * n` with a layer that has parameters, in a ModuleList or Sequential.
+Finds `[layer] * n` with a layer that has parameters, in a ModuleList or Sequential. Also
+`[layer for _ in range(n)]` and a layer that is appended again, where it is applied to its own output.
 
 ## Why is this bad?
 
@@ -49,7 +50,8 @@ is left alone.
 
 ## Silent on
 
-Modules without parameters:
+Modules without parameters, heads that share their weights side by side, and sharing that a flag asks for
+(`if shared_weights:`):
 
 ```python
 from torch import nn

@@ -6,9 +6,14 @@ is how much the loss reacts to a relative change of a layer's weights, and no re
 changes it. Warns where the smallest is less than 1/10 of the largest (SGD) or 1/100 (Adam-like
 optimisers, and when the optimiser is not known), error below 1/10000, if E falls towards the input.
 
+Where the signal shrinks forward as fast as the gradient does backward, E is the same in all layers, however small. So
+it warns, too, where no weight has a gradient with a norm above 1e-9 though dL/dz at the last layer's output is more
+than 10,000 times as large: every entry of every gradient is then lost in the epsilon of Adam, 1e-8.
+
 ## Why is this bad?
 The first layers stay as they were initialised. Over 38 networks measured, all 14 below 1/10 failed
-under SGD, while Adam trained some down to 1/10000.
+under SGD, while Adam trained some down to 1/10000. Of 40 trainings with Adam that began with gradients
+below 1e-9, 37 stayed at an accuracy of 0.19 or less; three, of ReLU with biases, came to 0.5 to 0.65 (He: 0.90).
 
 ## Example
 ```python
@@ -40,11 +45,14 @@ batches = [torch.randn(64, 16)]
 Use ReLU with He initialisation, normalisation, or residual connections. GELU and SiLU do not cure it.
 
 ## Silent on
-Small dL/dz alone, which scaling the layers changes; frozen layers; layers whose gradient is exactly zero
-behind a zero-initialised head or branch, or behind a dead layer (RLU602); biases and norms.
+Small dL/dz alone, which scaling the layers changes; gradients that are small because the loss is, as in a fitted
+network; an E that is equally small in all layers but above that floor, where it depends on the optimiser and its
+rate whether the network learns; frozen layers; layers whose gradient is exactly zero behind a zero-initialised head
+or branch, or behind a dead layer (RLU602); biases and norms.
 
 ## References
-Glorot and Bengio 2010; He et al. 2015 (arXiv 1502.01852). AUTOTRAINER's 1e-3 lies in the same gap.
+Glorot and Bengio 2010; He et al. 2015 (arXiv 1502.01852). AUTOTRAINER's 1e-3 lies in the same gap. Kingma and Ba
+2015 (arXiv 1412.6980), algorithm 1: epsilon.
 """
 
 from __future__ import annotations
@@ -64,14 +72,26 @@ RULE = Rule("RLU611", "vanishing-gradient", Severity.WARNING, Measurements)
 SGD_BOUND, ADAM_BOUND, ERROR_BOUND = 1e-1, 1e-2, 1e-4
 
 
+FLOOR = 1e-9
+"""A tenth of the epsilon of Adam (Kingma and Ba 2015): with a gradient of smaller norm no entry moves by a tenth of
+the learning rate in a step. Not invariant under scaling, as E is, since epsilon and the loss are not."""
+
+ARRIVES = 1e4
+"""How many times the largest norm(dL/dW) arrives at the last layer's output: it is not the loss that is small."""
+
+
 def bound_of(optimiser: str) -> float:
     """The smallest healthy min/max for an optimiser; the milder one where it is not known."""
     return ADAM_BOUND if not optimiser or optimiser in ADAM_LIKE else SGD_BOUND
 
 
 def check(m: Measurements) -> Iterator[Finding]:
-    """At most one finding, at the layer with the smallest elasticity."""
+    """At most one finding, at the layer with the smallest elasticity, or the first where all have none to speak of."""
     if m.non_finite is not None or _flow.blocked(m):
+        return
+    lost = below_floor(m)
+    if lost:
+        yield RULE.at(lost[0].span, _nowhere(lost), help=_HELP, layer=lost[0].name)
         return
     for chain in _flow.chains(m):
         ratio = _flow.fall(chain)
@@ -82,6 +102,23 @@ def check(m: Measurements) -> Iterator[Finding]:
                 first.span, _message(chain, first, ratio), severity=severity, help=_HELP, layer=first.name
             )
             return
+
+
+def below_floor(m: Measurements) -> list[Gradient]:
+    """All layers with a gradient, where those are below the floor though the loss sends enough; else none."""
+    layers = [g for g in m.gradients if g.norm is not None and not g.frozen]
+    arriving = next((g.rms for g in reversed(m.gradients) if g.rms is not None), 0.0)
+    largest = max((g.norm or 0.0 for g in layers), default=0.0)
+    lost = len(layers) >= 3 and 0 < largest < FLOOR and arriving > ARRIVES * largest
+    return layers if lost else []
+
+
+def _nowhere(layers: list[Gradient]) -> str:
+    largest = max(layers, key=lambda g: g.norm or 0.0)
+    return (
+        f"no layer has a gradient to learn from: the largest norm(dL/dW) is {largest.norm:.1e}, at '{largest.name}', "
+        "since signal and gradient both vanish on their way"
+    )
 
 
 _HELP = "use ReLU with He initialisation, normalisation layers, or residual connections"

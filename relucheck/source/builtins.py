@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from relucheck.ops import FUNCTIONS, METHODS, MODULES, TORCH
+from relucheck.ops import FUNCTIONS, METHODS, MODULES, TORCH, Kind
 from relucheck.source import known
 from relucheck.source.binding import Arguments
+from relucheck.source.drafts import LayerDraft
 from relucheck.source.instances import is_instance, is_subclass
 from relucheck.source.iteration import MAX_RANGE, ROUNDS, get_item, iterate, length
+from relucheck.source.layers import layers_in
 from relucheck.source.machine import Machine, tensors_in
 from relucheck.source.objects import class_attribute, set_attribute
+from relucheck.source.rows import remove_value
 from relucheck.source.tensors import call_function, spelling_of
 from relucheck.source.values import (
     FALSE,
@@ -26,12 +29,15 @@ from relucheck.source.values import (
     Mapping,
     Num,
     Plain,
+    ScopeVal,
     Seq,
     Tensor,
     Unk,
     Value,
     mapping,
+    may_be_absent,
     one_of,
+    present,
     seq,
     truth,
 )
@@ -94,7 +100,7 @@ def _dict(m: Machine, a: Arguments) -> Value:
     for value in a.args[:1]:
         if isinstance(value, Mapping):
             items |= value.items
-            exact = exact and value.exact
+            exact = exact and value.closed
         else:
             rows, all_rows = iterate(m, value)
             exact = exact and all_rows and _add_pairs(items, rows)
@@ -158,6 +164,9 @@ def _sum(m: Machine, a: Arguments) -> Value:
     if isinstance(start, Seq) and len(rows) == len(items) + 1:  # sum(lists, []) joins them
         joined = [item for row in rows for item in row.items]
         return seq(joined, start.kind, exact and all(row.exact for row in rows))
+    taken = next((v for v in items if isinstance(v, Item)), None)
+    if taken is not None:
+        return taken
     if not any(True for v in items for _ in tensors_in(v)):
         plain = [v.value for v in items if isinstance(v, Const) and isinstance(v.value, int | float)]
         return Const(sum(plain)) if exact and len(plain) == len(items) else UNK
@@ -200,8 +209,12 @@ def _issubclass(_m: Machine, a: Arguments) -> Value:
 
 
 def _hasattr(m: Machine, a: Arguments) -> Value:
+    if len(a.args) == 2 and isinstance(a.args[0], LayerVal) and isinstance(a.args[1], Const):
+        return _layer_has(a.args[0].layer, a.args[1].value)
     if len(a.args) == 2 and isinstance(a.args[0], External) and isinstance(a.args[1], Const):
         return TRUE if a.args[1].value in _names_of_torch(a.args[0].name) else UNK
+    if len(a.args) == 2 and isinstance(a.args[0], ScopeVal) and isinstance(a.args[1], Const):
+        return Const(a.args[0].scope.binds(a.args[1].value))
     if len(a.args) == 2 and isinstance(a.args[0], Instance) and isinstance(a.args[1], Const):
         owner, name = a.args[0], a.args[1].value
         if isinstance(name, str):
@@ -209,6 +222,12 @@ def _hasattr(m: Machine, a: Arguments) -> Value:
                 return TRUE
             return UNK if owner.opaque or owner.is_module else FALSE
     return UNK
+
+
+def _layer_has(layer: LayerDraft, name: object) -> Value:
+    """Whether a layer of torch has a ``weight`` or ``bias``; other names are not looked up."""
+    plain = layer.info.kind not in (Kind.UNKNOWN, Kind.RECURRENT, Kind.ATTENTION)
+    return Const(name in layer.info.weights) if plain and name in ("weight", "bias") else UNK
 
 
 def _setattr(m: Machine, a: Arguments) -> Value:
@@ -226,6 +245,8 @@ def _type(_m: Machine, a: Arguments) -> Value:
     value = a.args[0] if a.args else UNK
     if isinstance(value, Instance) and value.cls is not None:
         return value.cls
+    if isinstance(value, Instance) and value.container:
+        return External(f"torch.nn.{value.container}")
     if isinstance(value, LayerVal):
         return External("torch.nn." + value.layer.spelling.rpartition(".")[2])
     return UNK
@@ -350,8 +371,10 @@ BUILTINS: dict[str, Handler] = {
 def seq_method(m: Machine, row: Seq, name: str, a: Arguments) -> Value:
     """A method of a list or tuple."""
     first = a.args[0] if a.args else UNK
-    if name in ("append", "add", "appendleft"):
+    if name in ("append", "add"):
         _put(m, row, (*row.items, first), row.exact)
+    elif name == "appendleft":
+        _put(m, row, (first, *row.items), row.exact)
     elif name in ("extend", "update"):
         items, exact = iterate(m, first)
         _put(m, row, (*row.items, *items), row.exact and exact)
@@ -367,7 +390,9 @@ def seq_method(m: Machine, row: Seq, name: str, a: Arguments) -> Value:
         _put(m, row, (), True)
     elif name in ("index", "count"):
         return UNK
-    elif name in ("sort", "remove"):
+    elif name == "remove":
+        remove_value(m, row, first)
+    elif name == "sort":
         m.heap.store(row.state, "exact", False)
     elif name == "numel":
         return UNK
@@ -375,9 +400,10 @@ def seq_method(m: Machine, row: Seq, name: str, a: Arguments) -> Value:
 
 
 def _put(m: Machine, row: Seq, items: tuple[Value, ...], exact: bool) -> None:
+    begun = bool(row.items) and "at" in row.state
     m.heap.store(row.state, "items", items)
     m.heap.store(row.state, "exact", exact)
-    if m.place is not None:
+    if m.place is not None and not begun:
         m.heap.store(row.state, "at", m.place[1])
 
 
@@ -407,39 +433,47 @@ def dict_method(m: Machine, table: Mapping, name: str, a: Arguments) -> Value:
     if name in ("get", "pop", "setdefault"):
         return _lookup(m, table, name, first, a.args[1] if len(a.args) > 1 else a.keyword("default"))
     if name == "items":
-        rows = [seq([Const(k), v], "tuple") for k, v in table.items.items()]
+        rows = [seq([Const(k), present(v)], "tuple") for k, v in table.items.items()]
         return seq(rows, "list", table.exact)
     if name == "values":
-        return seq([*table.items.values(), *table.rest], "list", table.exact)
+        return seq([*map(present, table.items.values()), *table.rest], "list", table.exact)
     if name == "keys":
         return seq([Const(k) for k in table.items], "list", table.exact)
     if name == "update":
         _update(m, table, first, a)
         return NONE
     if name == "copy":
-        return mapping(dict(table.items), table.exact, table.rest)
+        return mapping(dict(table.items), table.closed, table.rest)
     return UNK
 
 
 def _lookup(m: Machine, table: Mapping, name: str, key: Value, default: Value | None) -> Value:
+    fallback = default if default is not None else NONE
     if isinstance(key, Const) and key.value in table.items:
-        value = table.items[key.value]
-        if name == "pop":
-            items = {k: v for k, v in table.items.items() if k != key.value}
-            m.heap.store(table.state, "items", items)
-        return value
-    if isinstance(key, Const) and table.exact:
-        fallback = default if default is not None else NONE
+        return _known_entry(m, table, name, key, fallback)
+    if isinstance(key, Const) and table.closed:
         if name == "setdefault":
             put_item(m, table, key, fallback)
         return fallback
     found = get_item(m, table, key)
     if name == "setdefault":  # whether the key was there is not known
-        put_item(m, table, key, one_of([found, default if default is not None else NONE]))
+        put_item(m, table, key, one_of([found, fallback]))
     elif name == "pop" and not isinstance(key, Const):
         m.heap.store(table.state, "items", {k: one_of([v, UNK]) for k, v in table.items.items()})
         m.heap.store(table.state, "exact", False)
     return found
+
+
+def _known_entry(m: Machine, table: Mapping, name: str, key: Const, fallback: Value) -> Value:
+    value = table.items[key.value]
+    if may_be_absent(value):
+        value = one_of([present(value), fallback])
+        if name == "setdefault":
+            put_item(m, table, key, value)
+    if name == "pop":
+        items = {k: v for k, v in table.items.items() if k != key.value}
+        m.heap.store(table.state, "items", items)
+    return value
 
 
 def _update(m: Machine, table: Mapping, other: Value, a: Arguments) -> None:
@@ -447,12 +481,14 @@ def _update(m: Machine, table: Mapping, other: Value, a: Arguments) -> None:
     items.update(other.items if isinstance(other, Mapping) else {})
     items.update(a.kwargs)
     m.heap.store(table.state, "items", items)
-    if a.args and not (isinstance(other, Mapping) and other.exact):
+    if a.args and not (isinstance(other, Mapping) and other.closed):
         m.heap.store(table.state, "exact", False)
 
 
 def put_item(m: Machine, table: Mapping, key: Value, value: Value) -> None:
-    """``table[key] = value``."""
+    """``table[key] = value``; a table that a forward fills keeps its layers for the next call."""
+    for layer in layers_in(value) if m.forwards else ():
+        layer.stored = True
     if isinstance(key, Const):
         m.heap.store(table.state, "items", {**table.items, key.value: value})
     else:

@@ -137,7 +137,8 @@ def record_output(m: Machine, instance: Instance, method: str, result: Value) ->
     """Note what a network returns to code outside any network."""
     cls = instance.cls
     bases = cls.outside() if cls is not None else ()
-    for node in output_nodes(result):
+    for returned in output_nodes(result):
+        node = m.resolve(Tensor(returned)).node
         m.tape.outputs.append(
             OutputDraft(node, instance.class_name, method, m.here(), _is_contained(m, instance), bases)
         )
@@ -152,8 +153,6 @@ def _call_native(m: Machine, callee: Native, arguments: Arguments) -> Value:
     if isinstance(receiver, Tensor):
         return _backward(m, receiver) if name == "backward" else call_method(m, receiver, name, arguments)
     if isinstance(receiver, LayerVal | Instance):
-        if name == "class of" and isinstance(receiver, LayerVal):
-            return UNK
         return call_native(m, name, receiver, arguments)
     if isinstance(receiver, Seq):
         return seq_method(m, receiver, name, arguments)
@@ -178,7 +177,8 @@ def _backward(m: Machine, tensor: Tensor) -> Value:
     if known and node.args.get("rewrapped") is True and _comes_from_network(node):
         assert node.span is not None
         assert place is not None
-        m.tape.rewraps.append(Rewrap(node.span, node.spelling, place))
+        cut_before = node.args.get("cut_before") is True
+        m.tape.rewraps.append(Rewrap(node.span, node.spelling, place, cut_before))
     return NONE
 
 

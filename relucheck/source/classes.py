@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from relucheck.net import Attribute, ModuleClass, UnreadParameter
 from relucheck.ops import MODULES, OPS, Kind
 from relucheck.source.calls import default_of
+from relucheck.source.drafts import LayerDraft, NodeDraft
 from relucheck.source.machine import Machine
 from relucheck.source.modules import ModuleScope, Project
-from relucheck.source.objects import has_weights, is_module_class, modules_of
+from relucheck.source.objects import has_weights, is_module_class, layer_has_weights, modules_of
 from relucheck.source.syntax import walk
 from relucheck.source.values import Class, External, Function, Instance, LayerVal, Mapping, Seq, Value
 from relucheck.span import Span
@@ -359,6 +360,8 @@ def _unregistered(m: Machine, cls: Class, instances: list[Instance]) -> Iterator
             if not _holds_unregistered(value, registered):
                 continue
             at = value.state.get("at")
+            if isinstance(at, ast.AST) and _hides_argument(cls, at):
+                continue
             if isinstance(at, ast.AST) and (span := m.span_of(at, cls.scope)) not in seen:
                 seen.add(span)
                 spelling = "a dict" if isinstance(value, Mapping) else "a list"
@@ -381,9 +384,40 @@ def _is_module(value: Value) -> bool:
 
 
 def _holds_unregistered(value: Seq | Mapping, registered: set[int]) -> bool:
+    loose = [v for v in _elements(value) if has_weights(v)]
+    unknown = all(not _is_known_to_torch(v, registered) for v in loose)
+    return bool(loose) and unknown and any(_applied(v) for v in loose)
+
+
+def _elements(value: Seq | Mapping, depth: int = 2) -> Iterator[Value]:
+    """What a plain list or dict holds, also in lists of lists."""
     items = value.items if isinstance(value, Seq) else (*value.items.values(), *value.rest)
-    loose = [v for v in items if has_weights(v)]
-    return bool(loose) and all(_key(v) not in registered for v in loose) and any(_applied(v) for v in loose)
+    for item in items:
+        if isinstance(item, Seq | Mapping) and depth > 1:
+            yield from _elements(item, depth - 1)
+        else:
+            yield item
+
+
+def _is_known_to_torch(value: Value, registered: set[int]) -> bool:
+    """Whether a layer or module is registered, or is a slice of layers that are."""
+    if _key(value) in registered:
+        return True
+    inside = [v for _, v in modules_of(value) if isinstance(v, LayerVal) and has_weights(v)]
+    return bool(inside) and all(_key(v) in registered for v in inside)
+
+
+def _hides_argument(cls: Class, at: ast.AST) -> bool:
+    """Whether a list hides a module that was passed in: ``self.teacher = [teacher.eval()]``."""
+    init = cls.attrs.get("__init__")
+    if not isinstance(at, ast.List | ast.Tuple) or len(at.elts) != 1 or not isinstance(init, Function):
+        return False
+    root = at.elts[0]
+    while isinstance(root, ast.Attribute) or (
+        isinstance(root, ast.Call) and isinstance(root.func, ast.Attribute)
+    ):
+        root = root.value if isinstance(root, ast.Attribute) else root.func
+    return isinstance(root, ast.Name) and root.id in {a.arg for a in init.node.args.args}
 
 
 def _key(value: Value) -> int:
@@ -398,30 +432,48 @@ def _applied(value: Value) -> bool:
 
 def _of_loose_code(m: Machine, scope: ModuleScope) -> Iterator[ModuleClass]:
     """Facts that belong to places of a file rather than to one class."""
-    repeated = tuple(dict.fromkeys(m.repeated.get(id(scope), ())))
+    stacks = (r for r in m.repeated.get(id(scope), ()) if not r.by_name or _is_stack(scope, r.layers))
+    repeated = tuple(dict.fromkeys(r.place for r in stacks))
     made = tuple(_made_in_forward(m, scope))
     if repeated or made:
         place = (repeated or made)[0].span
         yield ModuleClass(scope.path, place, repeated=repeated, made_in_forward=made)
 
 
+def _is_stack(scope: ModuleScope, layers: tuple[LayerDraft, ...]) -> bool:
+    """Whether a layer is applied to what it has computed itself; heads that share weights are not."""
+    tapes = [s.tape for s in scope.project.scopes.values()]
+    nodes = [node for tape in tapes for node in tape.nodes if any(node.layer is layer for layer in layers)]
+    return any(_depends(node, other) for node in nodes for other in nodes if node.layer is other.layer)
+
+
+def _depends(node: NodeDraft, source: NodeDraft) -> bool:
+    """Whether a node's value depends on another's."""
+    todo, seen = list(node.inputs), set[int]()
+    while todo:
+        current = todo.pop()
+        if current is source:
+            return True
+        if current.order > source.order and id(current) not in seen:
+            seen.add(id(current))
+            todo.extend(current.inputs)
+    return False
+
+
+# A layer whose weight is set to something known is a way to call the function: ``conv.weight = self.kernel``.
+_GIVEN = frozenset({"assigned", "constant_", "zeros_", "ones_"})
+
+
 def _made_in_forward(m: Machine, scope: ModuleScope) -> Iterator[Attribute]:
     seen: set[Span] = set()
+    given = {id(i.layer) for i in scope.tape.inits if i.tensor == "weight" and i.function in _GIVEN}
     for layer in scope.tape.layers:
-        weighty = bool(layer.info.weights) or layer.info.kind in (
-            Kind.DROPOUT,
-            Kind.RECURRENT,
-            Kind.ATTENTION,
-        )
-        here = layer.made is not None and layer.made.path == scope.path
-        if (
-            layer.in_forward
-            and layer.applied
-            and not layer.stored
-            and weighty
-            and here
-            and layer.made not in seen
-        ):
-            assert layer.made is not None
-            seen.add(layer.made)
-            yield Attribute("", layer.op, layer.made, layer.spelling)
+        if id(layer) in given:
+            continue
+        weighty = layer.info.kind is Kind.DROPOUT or layer_has_weights(layer)
+        at = layer.inside or layer.made
+        if at is None or at.path != scope.path or at in seen:
+            continue
+        if layer.in_forward and layer.applied and not layer.stored and weighty:
+            seen.add(at)
+            yield Attribute("", layer.op, at, "nn.Sequential" if layer.inside else layer.spelling)

@@ -6,14 +6,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from relucheck.net import Arg, Init, Layer, Net, Node, Optimiser, Output, Rewrap, Shape
+from relucheck.net import Arg, Attribute, Init, Layer, Net, Node, Optimiser, Output, Rewrap, Shape
 from relucheck.ops import Op, op_named
 from relucheck.span import Span
 
 
 @dataclass(eq=False, slots=True)
 class LayerDraft:
-    """A layer that was made; see ``relucheck.net.Layer``."""
+    """A layer that was made; see ``relucheck.net.Layer``.
+
+    ``inside`` is the place of the Sequential that was made around it in a forward.
+    """
 
     op: str
     spelling: str
@@ -25,6 +28,7 @@ class LayerDraft:
     name: str = ""
     in_forward: bool = False
     stored: bool = False
+    inside: Span | None = None
     applied: bool = False
 
     @property
@@ -71,6 +75,15 @@ class OptimiserDraft:
     scheduled: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Repeated:
+    """A container that holds layers several times; ``by_name``: not by ``[layer] * n`` but one by one."""
+
+    place: Attribute
+    layers: tuple[LayerDraft, ...]
+    by_name: bool
+
+
 @dataclass(eq=False, slots=True)
 class OutputDraft:
     """A value that a network returned to code outside any network."""
@@ -94,6 +107,7 @@ class InitDraft:
     explicit: frozenset[str]
     span: Span | None
     maybe: bool
+    replaced: bool = False
 
 
 @dataclass(eq=False, slots=True)
@@ -220,6 +234,7 @@ def _init(draft: InitDraft, layer_ids: dict[int, int]) -> Init:
         draft.explicit,
         draft.span,
         draft.maybe,
+        draft.replaced,
     )
 
 

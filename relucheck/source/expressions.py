@@ -115,11 +115,7 @@ def attribute(m: Machine, value: Value, name: str) -> Value:
 
 def _other_attribute(value: Value, name: str) -> Value:
     if isinstance(value, ParamOf):
-        return (
-            value
-            if name in ("data", "T")
-            else (UNK if name in ("shape", "device", "dtype", "grad") else Native(name, value))
-        )
+        return _parameter_attribute(value, name)
     if isinstance(value, Seq | Mapping | Item) or (isinstance(value, Const) and isinstance(value.value, str)):
         return Native(name, value)
     if isinstance(value, OptimiserVal):
@@ -128,11 +124,19 @@ def _other_attribute(value: Value, name: str) -> Value:
         return UNK
     if isinstance(value, Partial):
         return _partial_attribute(value, name)
-    if isinstance(value, Function) and name == "__name__":
-        return Const(value.name)
+    if isinstance(value, Function) and name in ("__name__", "__module__"):
+        return Const(value.name if name == "__name__" else value.scope.dotted)
     if isinstance(value, Unk) and value.name and len(value.name) < 60:
         return Unk(f"{value.name}.{name}")
     return UNK
+
+
+def _parameter_attribute(value: ParamOf, name: str) -> Value:
+    if name in ("data", "T"):
+        return value
+    if name == "requires_grad":
+        return UNK if value.layer.args.get("frozen") is True else Const(True)
+    return UNK if name in ("shape", "device", "dtype", "grad") else Native(name, value)
 
 
 def _partial_attribute(value: Partial, name: str) -> Value:
@@ -183,7 +187,7 @@ def _arguments(m: Machine, node: ast.Call, frame: Frame) -> Arguments:
             kwargs.append((keyword.arg, value))
         elif isinstance(value, Mapping):
             kwargs.extend((str(k), v) for k, v in value.items.items())
-            is_open = is_open or not value.exact
+            is_open = is_open or not value.closed
         else:
             is_open = True
     return Arguments(tuple(args), tuple(kwargs), is_open)
@@ -354,7 +358,7 @@ def _dict(m: Machine, node: ast.Dict, frame: Frame) -> Value:
         value = m.evaluate(m, expression, frame)
         name = m.evaluate(m, key, frame) if key is not None else None
         if name is None:
-            exact = exact and isinstance(value, Mapping) and value.exact
+            exact = exact and isinstance(value, Mapping) and value.closed
             items |= value.items if isinstance(value, Mapping) else {}
         elif isinstance(name, Const):
             items[name.value] = value
@@ -504,7 +508,12 @@ def assign(m: Machine, target: ast.expr, value: Value, frame: Frame, at: ast.AST
         names = frame.scope.names if target.id in frame.globals_declared else frame.names
         m.heap.store(names, target.id, value)
     elif isinstance(target, ast.Attribute):
-        set_attribute(m, m.evaluate(m, target.value, frame), target.attr, value, at)
+        owner = m.evaluate(m, target.value, frame)
+        outer, m.place = m.place, (frame.scope, target)
+        try:
+            set_attribute(m, owner, target.attr, value, at)
+        finally:
+            m.place = outer
     elif isinstance(target, ast.Tuple | ast.List):
         _assign_several(m, target, value, frame)
     elif isinstance(target, ast.Subscript):
@@ -529,4 +538,8 @@ def _assign_several(m: Machine, target: ast.Tuple | ast.List, value: Value, fram
 def _assign_item(m: Machine, target: ast.Subscript, value: Value, frame: Frame) -> None:
     owner = m.evaluate(m, target.value, frame)
     key = m.evaluate(m, target.slice, frame)
-    m.put(m, owner, key, value)
+    outer, m.place = m.place, (frame.scope, target)
+    try:
+        m.put(m, owner, key, value)
+    finally:
+        m.place = outer

@@ -6,9 +6,11 @@ import ast
 import itertools
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
+from relucheck.net import Arg
+from relucheck.ops import FUNCTIONS, MODULES, OPTIMISERS, TORCH
 from relucheck.source import known
 from relucheck.source.binding import Arguments
 from relucheck.source.builtins import BUILTINS
@@ -25,7 +27,8 @@ from relucheck.source.layers import (
 from relucheck.source.machine import Machine, tensors_in, to_arg
 from relucheck.source.objects import FIELD, fields_of, fill_container, new_instance, replaced
 from relucheck.source.operators import MAX_LENGTH, binary
-from relucheck.source.tensors import call_function, spelling_of
+from relucheck.source.published import network_of
+from relucheck.source.tensors import call_function, rewrapped, spelling_of
 from relucheck.source.values import (
     FALSE,
     NONE,
@@ -71,6 +74,9 @@ def call_external(m: Machine, name: str, arguments: Arguments) -> Value:
         return make_optimiser(m, last, arguments)
     if last.endswith("Output") and arguments.kwargs and not arguments.args:
         return _simple_namespace(m, arguments)  # transformers' SequenceClassifierOutput(loss=..., logits=...)
+    network = network_of(m, name)
+    if network is not None:
+        return network
     if "sched" in name.lower() or "lr_" in name:
         for value in arguments.values():
             schedule(value)
@@ -126,7 +132,12 @@ def _parameter(m: Machine, a: Arguments) -> Value:
     if isinstance(data, ParamOf):
         return data
     shape = data.node.shape if isinstance(data, Tensor) else None
-    return m.node("parameter", spelling="nn.Parameter", shape=shape)
+    args: dict[str, Arg] = {}
+    if isinstance(data, Tensor) and data.node.op == "constant" and "value" in data.node.args:
+        args["value"] = data.node.args["value"]
+    if a.keyword("requires_grad") == FALSE or a.get(1, "requires_grad") == FALSE:
+        args["frozen"] = True
+    return m.node("parameter", args=args, spelling="nn.Parameter", shape=shape)
 
 
 def _tensor(m: Machine, a: Arguments) -> Value:
@@ -134,9 +145,10 @@ def _tensor(m: Machine, a: Arguments) -> Value:
     data = a.get(0, "data") or UNK
     source = data.source if isinstance(data, Item) else (data.node if isinstance(data, Tensor) else None)
     if source is not None and a.keyword("requires_grad") == TRUE:
-        return m.node(
-            "detach", source, args={"rewrapped": True}, spelling="torch.tensor(..., requires_grad=True)"
-        )
+        cut = not isinstance(data, Tensor) or data.node.op == "detach"
+        return rewrapped(m, source, "torch.tensor(..., requires_grad=True)", cut)
+    if isinstance(data, Item):
+        return m.node("detach", data.source, spelling="tensor", shape=())
     value = to_arg(data)
     if isinstance(data, Const):
         return m.node("constant", args={"value": value}, spelling="tensor", shape=())
@@ -158,10 +170,11 @@ def _nested_shape(data: Value) -> tuple[int, ...] | None:
 def _variable(m: Machine, a: Arguments) -> Value:
     """``Variable(x)`` is x; of detached data with requires_grad it starts a new graph."""
     data = a.get(0, "data") or UNK
-    if isinstance(data, Tensor) and data.node.op == "detach" and a.keyword("requires_grad") == TRUE:
-        return m.node(
-            "detach", data.node, args={"rewrapped": True}, spelling="Variable(..., requires_grad=True)"
-        )
+    if isinstance(data, Tensor) and data.node.op not in ("input", "constant", "random"):
+        asked = a.keyword("requires_grad") or a.get(1, "requires_grad")
+        if asked == TRUE:
+            spelling = "Variable(..., requires_grad=True)"
+            return rewrapped(m, data.node, spelling, data.node.op == "detach")
     return data
 
 
@@ -193,7 +206,7 @@ def copy_value(m: Machine, value: Value, depth: int = 6) -> Value:
         return seq([copy_value(m, v, depth - 1) for v in value.items], value.kind, value.exact)
     if isinstance(value, Mapping) and depth:
         items = {k: copy_value(m, v, depth - 1) for k, v in value.items.items()}
-        return mapping(items, value.exact, value.rest)
+        return mapping(items, value.closed, value.rest)
     if isinstance(value, Instance) and depth:
         copied = new_instance(m, value.cls, value.container)
         copied.opaque, copied.name, copied.stored = value.opaque, value.name, value.stored
@@ -212,6 +225,15 @@ def _partial(_m: Machine, a: Arguments) -> Value:
 
 def _ordered_dict(m: Machine, a: Arguments) -> Value:
     return BUILTINS["dict"](m, a)
+
+
+def _default_dict(m: Machine, a: Arguments) -> Value:
+    """A dict that remembers what makes the values of new keys, if that is given."""
+    table = BUILTINS["dict"](m, Arguments(a.args[1:], a.kwargs, a.open))
+    factory = a.args[0] if a.args else NONE
+    if isinstance(table, Mapping) and factory != NONE:
+        table.state["factory"] = factory
+    return table
 
 
 def _math(name: str, a: Arguments) -> Value:
@@ -309,6 +331,13 @@ def _none(_m: Machine, _a: Arguments) -> Value:
 def _chain(m: Machine, a: Arguments) -> Value:
     rows = [iterate(m, v) for v in a.args]
     return seq([v for items, _ in rows for v in items], "list", all(exact for _, exact in rows))
+
+
+def _chain_from(m: Machine, a: Arguments) -> Value:
+    """``itertools.chain.from_iterable``."""
+    rows, exact = iterate(m, a.args[0] if a.args else UNK)
+    chained = _chain(m, Arguments(tuple(rows)))
+    return chained if exact or not isinstance(chained, Seq) else seq(chained.items, "list", False)
 
 
 def _pairwise(m: Machine, a: Arguments) -> Value:
@@ -434,8 +463,10 @@ _HANDLERS: dict[str, Handler] = {
     "functools.partial": _partial,
     "functools.reduce": _reduce,
     "collections.OrderedDict": _ordered_dict,
-    "collections.defaultdict": lambda _m, _a: mapping({}, False),
+    "collections.defaultdict": _default_dict,
+    "collections.deque": BUILTINS["list"],
     "itertools.chain": _chain,
+    "itertools.chain.from_iterable": _chain_from,
     "itertools.pairwise": _pairwise,
     "itertools.repeat": _repeat,
     "torch.unique": _unique,
@@ -471,6 +502,27 @@ CONSTANTS: dict[str, Value] = {
 """Attributes of libraries that are known values."""
 
 
+_NN_FILES = (
+    "activation",
+    "batchnorm",
+    "container",
+    "conv",
+    "dropout",
+    "flatten",
+    "instancenorm",
+    "linear",
+    "loss",
+    "module",
+    "normalization",
+    "padding",
+    "pooling",
+    "rnn",
+    "sparse",
+    "transformer",
+    "upsampling",
+)
+
+
 def external_attribute(name: str, attribute: str) -> Value:
     """``library.attribute``."""
     full = f"{_ALIASES.get(name, name)}.{attribute}"
@@ -479,14 +531,9 @@ def external_attribute(name: str, attribute: str) -> Value:
 
 _ALIASES = {
     "torch.nn.modules": "torch.nn",
-    "torch.nn.modules.activation": "torch.nn",
-    "torch.nn.modules.linear": "torch.nn",
-    "torch.nn.modules.conv": "torch.nn",
-    "torch.nn.modules.batchnorm": "torch.nn",
-    "torch.nn.modules.loss": "torch.nn",
-    "torch.nn.modules.container": "torch.nn",
-    "torch.nn.modules.dropout": "torch.nn",
-    "torch.nn.modules.normalization": "torch.nn",
+    **dict.fromkeys((f"torch.nn.modules.{file}" for file in _NN_FILES), "torch.nn"),
+    "torch.functional.F": "torch.nn.functional",
+    "torch.torch": "torch",
     "torch.optim.adam.Adam": "torch.optim.Adam",
 }
 
@@ -494,3 +541,17 @@ _ALIASES = {
 def import_name(dotted: str) -> External:
     """The library module of a dotted name."""
     return External(_ALIASES.get(dotted, dotted))
+
+
+_STARS: dict[str, Iterable[str]] = {
+    "torch": TORCH,
+    "torch.nn": ("Module", "Parameter", "functional", "init", "utils", *CONTAINERS, *MODULES),
+    "torch.nn.functional": FUNCTIONS,
+    "torch.optim": ("lr_scheduler", *OPTIMISERS),
+}
+
+
+def star_names(dotted: str) -> dict[str, Value]:
+    """What ``from library import *`` binds, as far as networks need it: torch's names that the tables hold."""
+    module = import_name(dotted).name
+    return {name: external_attribute(module, name) for name in _STARS.get(module, ())}

@@ -6,6 +6,7 @@ from relucheck.source.layers import layer_class
 from relucheck.source.objects import is_module_class, is_opaque
 from relucheck.source.values import (
     Bound,
+    Builtin,
     Class,
     Const,
     External,
@@ -65,13 +66,16 @@ def _object_is(value: Instance, classes: Value) -> bool | None:
         if value.cls is None:
             return False
         return True if classes in value.cls.mro() else (None if value.opaque else False)
+    if isinstance(classes, Builtin):
+        bases = [base for cls in value.cls.mro() for base in cls.bases] if value.cls is not None else []
+        return True if classes in bases else (None if value.opaque else classes.name == "object")
     if not isinstance(classes, External):
         return None
     asked = classes.name.rpartition(".")[2]
     if asked == "Module" and value.is_module:
         return True
     if value.cls is None:
-        return asked == value.container
+        return None if value.last else asked == value.container
     outside = value.cls.outside()
     if any(name.rpartition(".")[2] == asked for name in outside):
         return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from relucheck.ops import Kind
 from relucheck.source import known
-from relucheck.source.binding import Arguments
+from relucheck.source.binding import NO_ARGUMENTS, Arguments
 from relucheck.source.drafts import LayerDraft
 from relucheck.source.machine import Machine
 from relucheck.source.objects import as_tuple, modules_of
@@ -15,6 +15,7 @@ from relucheck.source.values import (
     UNK,
     Bound,
     Const,
+    External,
     Function,
     Instance,
     Item,
@@ -23,6 +24,7 @@ from relucheck.source.values import (
     OneOf,
     ParamOf,
     ParamsOf,
+    ScopeVal,
     Seq,
     ShapeOf,
     State,
@@ -30,6 +32,7 @@ from relucheck.source.values import (
     Unk,
     Value,
     one_of,
+    present,
     seq,
 )
 
@@ -133,9 +136,22 @@ def get_item(m: Machine, value: Value, key: Value) -> Value:
         return _part_of_text(value.value, key)
     if isinstance(value, Unk) and value.name and isinstance(key, Const):
         return Unk(f"{value.name}[{key.value!r}]")
+    if isinstance(value, External) and value.name == "sys.modules":
+        return _imported(m, key)
     if isinstance(value, Item | ParamOf):
         return UNK
     return m.opaque(value, key)
+
+
+def _imported(m: Machine, key: Value) -> Value:
+    """``sys.modules[name]`` for a file of the project."""
+    if m.place is None or not isinstance(key, Const) or not isinstance(key.value, str):
+        return UNK
+    importer = m.place[0]
+    if key.value == importer.dotted:
+        return ScopeVal(importer)
+    found = importer.project.find(key.value, importer)
+    return ScopeVal(found) if found is not None else UNK
 
 
 def _table_item(m: Machine, table: Instance, key: Value) -> Value:
@@ -198,13 +214,24 @@ def _slice(row: Seq, key: Seq) -> Value:
 
 def _mapping_item(m: Machine, table: Mapping, key: Value) -> Value:
     if isinstance(key, Const):
-        if key.value in table.items:
-            return table.items[key.value]
-        return UNK
+        found = table.items.get(key.value)
+        if found is not None:
+            return present(found)
+        return _made_by_default(m, table, key) if table.closed else UNK
     if isinstance(key, OneOf):
         return m.join([_mapping_item(m, table, choice) for choice in key.values])
-    values = [*table.items.values(), *table.rest]
-    return one_of(values) if values and table.exact else UNK
+    values = [present(v) for v in table.items.values()]
+    return one_of(values) if values and table.closed else UNK
+
+
+def _made_by_default(m: Machine, table: Mapping, key: Const) -> Value:
+    """What a ``defaultdict`` puts under a key that is not there; a plain dict raises."""
+    factory = table.state.get("factory")
+    if factory is None:
+        return UNK
+    value = m.call(m, factory, NO_ARGUMENTS)
+    m.heap.store(table.state, "items", {**table.items, key.value: value})
+    return value
 
 
 def length(value: Value) -> Value:

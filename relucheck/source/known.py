@@ -81,6 +81,23 @@ def _arange(first: Number, last: Number | None = None, step: Number = 1) -> Row 
     return tuple(first + i * step for i in range(math.ceil((last - first) / step)))
 
 
+def refilled(m: Machine, name: str, left: Value, right: Value) -> Tensor | None:
+    """``torch.ones(5, 3) * 0.1``: a tensor of one number and a plain number make one of another number."""
+    tensor, plain = (left, right) if isinstance(left, Tensor) else (right, left)
+    if not isinstance(tensor, Tensor) or not isinstance(plain, Const) or name not in _PAIRS:
+        return None
+    filling = tensor.node.args.get("value") if tensor.node.op == "constant" else None
+    if not _is_number(filling) or not _is_number(plain.value):
+        return None
+    a, b = (filling, plain.value) if tensor is left else (plain.value, filling)
+    try:
+        value = _PAIRS[name](a, b)  # type: ignore[arg-type]
+    except (ArithmeticError, ValueError):
+        return None
+    node = tensor.node
+    return m.node("constant", args={"value": value}, shape=node.shape, batch_first=node.batch_first)
+
+
 # -- computing with them --------------------------------------------------------------------------
 
 _PAIRS: dict[str, Callable[[Number, Number], Number]] = {

@@ -14,8 +14,10 @@ from relucheck.source.tensors import apply_loss, part
 from relucheck.source.values import (
     UNK,
     Const,
+    External,
     Instance,
     LayerVal,
+    Mapping,
     Native,
     OptimiserVal,
     ParamOf,
@@ -161,7 +163,7 @@ def layer_attribute(m: Machine, layer: LayerDraft, name: str) -> Value:
     ):
         return Native(name, LayerVal(layer))
     if name == "__class__":
-        return Native("class of", LayerVal(layer))
+        return External("torch.nn." + layer.spelling.rpartition(".")[2])
     if name == "reset_parameters":
         return Native(name, LayerVal(layer))
     return UNK
@@ -221,15 +223,22 @@ def record_init(m: Machine, target: ParamOf, function: str, bound: Bound) -> Non
     )
 
 
+def freeze(layer: LayerDraft) -> None:
+    """Note that a layer is not trained; it may be again later, so this only ever excuses."""
+    layer.args["frozen"] = True
+
+
 def replace_param(m: Machine, param: ParamOf, value: Value) -> None:
     """``layer.bias.data = value`` or ``layer.bias = value``: what was there before counts no more."""
     number = value.node.args.get("value", UNKNOWN) if isinstance(value, Tensor) else UNKNOWN
     known = isinstance(number, int | float) and not isinstance(number, bool)
+    if isinstance(value, Tensor) and value.node.args.get("frozen") is True:
+        freeze(param.layer)
     args: dict[str, Arg] = {"val": number} if known else {}
     function = "constant_" if known else "assigned"
     span = value.node.span if isinstance(value, Tensor) else None
     m.tape.inits.append(
-        InitDraft(param.layer, param.name, function, args, frozenset(args), span, m.maybe > 0)
+        InitDraft(param.layer, param.name, function, args, frozenset(args), span, m.maybe > 0, replaced=True)
     )
 
 
@@ -254,6 +263,11 @@ def param_method(m: Machine, param: ParamOf, name: str, arguments: Arguments) ->
         function, names = _PARAM_METHODS[name]
         spelling = spell("init", f"tensor,{names}")
         record_init(m, param, function, bind(spelling, arguments.after(param)))
+    elif name == "requires_grad_":
+        if arguments.get(0, "requires_grad") not in (None, Const(True)):
+            freeze(param.layer)
+    elif name.endswith("_"):  # copy_, add_, clamp_ ...
+        replace_param(m, param, arguments.get(0, "src") or UNK if name == "copy_" else UNK)
     return param
 
 
@@ -279,13 +293,21 @@ def make_optimiser(m: Machine, kind: str, arguments: Arguments) -> Value:
 
 
 def trained_layers(params: Value) -> tuple[tuple[LayerDraft, ...], bool]:
-    """The layers whose parameters an optimiser gets, and whether they are all of one model."""
+    """The layers whose parameters an optimiser surely gets under its own settings, and whether that is all it gets.
+
+    A group that sets its own ``lr`` or ``weight_decay`` is left out.
+    """
     if isinstance(params, ParamsOf):
         return layers_in(params.owner), True
+    if isinstance(params, ParamOf):
+        return (params.layer,), True
+    if isinstance(params, Mapping):
+        plain = params.exact and not params.items.keys() & {"lr", "weight_decay"}
+        return trained_layers(params.items.get("params", UNK)) if plain else ((), False)
     if isinstance(params, Seq):
-        parts = [trained_layers(item)[0] for item in params.items]
-        whole = bool(params.items) and all(isinstance(item, ParamsOf) for item in params.items)
-        return tuple(dict.fromkeys(layer for row in parts for layer in row)), whole
+        parts = [trained_layers(item) for item in params.items]
+        whole = bool(parts) and params.exact and all(whole for _, whole in parts)
+        return tuple(dict.fromkeys(layer for row, _ in parts for layer in row)), whole
     return (), False
 
 

@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from relucheck.net import UNKNOWN, Arg, Attribute, Shape, Symbol
-from relucheck.source.drafts import LayerDraft, NodeDraft, Tape
+from relucheck.net import UNKNOWN, Arg, Shape, Symbol, Unfinished
+from relucheck.source.drafts import LayerDraft, NodeDraft, Repeated, Tape
 from relucheck.source.heap import MISSING, Change, Heap
 from relucheck.source.syntax import walk
 from relucheck.source.values import (
+    ABSENT,
     NONE,
     UNK,
     Class,
@@ -38,7 +39,7 @@ from relucheck.source.values import (
 from relucheck.span import Span
 
 if TYPE_CHECKING:
-    from relucheck.source.modules import ModuleScope
+    from relucheck.source.modules import Definition, ModuleScope
 
 MAX_DEPTH = 32
 MAX_NODES = 6_000
@@ -62,7 +63,7 @@ class Machine:
         evaluate: Callable[[Machine, ast.expr, Frame], Value],
         execute: Callable[[Machine, list[ast.stmt], Frame], str],
         call: Callable[..., Value],
-        define: Callable[[Machine, ast.stmt, Frame], None],
+        define: Callable[[Machine, Definition, Frame], None],
         put: Callable[[Machine, Value, Value, Value], None],
         load: Callable[[Machine, ModuleScope], None],
     ) -> None:
@@ -82,16 +83,18 @@ class Machine:
         self.max_nodes = MAX_NODES
         self.depth = 0
         self.maybe = 0
-        self.tests: list[frozenset[str]] = []
+        self.tests: list[ast.expr] = []
+        self.named: dict[int, frozenset[str]] = {}
         self.guessing = 0
         self.sites: list[Span] = []
         self.scope_path: list[str] = []
         self.forwards: list[Instance] = []
         self.running: list[Function] = []
         self.covered: set[int] = set()
+        self.unfinished: list[Unfinished] = []
         self.instances: list[Instance] = []
         self.contained: set[int] = set()
-        self.repeated: dict[int, list[Attribute]] = {}
+        self.repeated: dict[int, list[Repeated]] = {}
         self.container_span: Span | None = None
         self.discarding: ast.AST | None = None
         self.place: tuple[ModuleScope, ast.AST] | None = None
@@ -114,6 +117,16 @@ class Machine:
             yield
         finally:
             self.limit = outer
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """What runs inside the block does not count for what is going on: an import, a decorator."""
+        outer, begun = self.limit, self.steps
+        self.limit = sys.maxsize
+        try:
+            yield
+        finally:
+            self.limit = outer + self.steps - begun
 
     @property
     def exhausted(self) -> bool:
@@ -197,10 +210,21 @@ class Machine:
     def _tested(self, args: dict[str, Arg], layer: LayerDraft | None = None) -> dict[str, Arg]:
         """Arguments with the names in the tests that decide whether this, or the layer it applies, is there."""
         made_under = layer.args.get("under") if layer is not None else None
-        names = {name for test in self.tests for name in test}
+        names = self.names_tested()
         if isinstance(made_under, tuple):
             names |= {name for name in made_under if isinstance(name, str)}
         return {**args, "under": tuple(sorted(names))} if names else args
+
+    def names_tested(self) -> frozenset[str]:
+        """The names in the tests that the code which runs now stands under."""
+        return frozenset(name for test in self.tests for name in self._names_of(test))
+
+    def _names_of(self, test: ast.expr) -> frozenset[str]:
+        """The names in a test, looked for once, and only where something is recorded under it."""
+        found = self.named.get(id(test))
+        if found is None:
+            found = self.named[id(test)] = names_in(test)
+        return found
 
     def _is_discarded(self) -> bool:
         return (
@@ -273,7 +297,7 @@ class Machine:
     @contextmanager
     def under(self, test: ast.expr) -> Iterator[None]:
         """Note the names that a test asks for, around what it decides about."""
-        self.tests.append(names_in(test))
+        self.tests.append(test)
         try:
             yield
         finally:
@@ -337,7 +361,12 @@ class Machine:
 
     def _join_dicts(self, rows: list[dict[object, Value]], op: str) -> dict[object, Value]:
         keys = dict.fromkeys(k for row in rows for k in row)
-        return {k: self.join([row[k] for row in rows if k in row], op) for k in keys}
+        return {k: self._join_entries([row.get(k, ABSENT) for row in rows], op) for k in keys}
+
+    def _join_entries(self, values: list[Value], op: str) -> Value:
+        """The join of what alternatives have under one key, which some of them may not have at all."""
+        joined = self.join([v for v in values if v is not ABSENT], op)
+        return one_of([joined, ABSENT]) if any(v is ABSENT for v in values) else joined
 
     def join(self, values: list[Value], op: str = "branch") -> Value:
         """One value that stands for all of these: a join node for tensors, else one of several."""
@@ -383,6 +412,8 @@ class Machine:
                 new = self.join_tensors([old, new], "loop")
             elif isinstance(old, Const) and isinstance(new, Const) and not same(old, new):
                 new = UNK
+            elif isinstance(old, dict) and isinstance(new, dict):
+                new = self._join_dicts([old, new], "loop")
             elif name == "exact":
                 new = False
             self.heap.put(target, name, new)
@@ -390,7 +421,7 @@ class Machine:
                 self.heap.store(target, "exact", False)
 
 
-def names_in(expression: ast.expr) -> frozenset[str]:
+def names_in(expression: ast.AST) -> frozenset[str]:
     """The plain names and attributes that an expression mentions."""
     words = (getattr(n, "attr", getattr(n, "id", None)) for n in walk(expression))
     return frozenset(word for word in words if isinstance(word, str))

@@ -42,10 +42,16 @@ class ModuleScope:
     called: dict[int, tuple[frozenset[str], frozenset[str]]] = field(default_factory=dict)
     building: dict[int, bool] = field(default_factory=dict)
     classes: list[Class] = field(default_factory=list)
+    decorator_steps: int = 60_000
 
     @property
     def path(self) -> str:
         return self.document.path
+
+    @cached_property
+    def dotted(self) -> str:
+        """The name that ``import`` knows the file by; ``?`` where it is only ever started as a program."""
+        return self.project.dotted(self)
 
     @cached_property
     def definitions(self) -> dict[str, Definition]:
@@ -66,6 +72,10 @@ class ModuleScope:
             elif isinstance(statement, ast.Assign):
                 bound |= {t.id for t in statement.targets if isinstance(t, ast.Name)}
         return frozenset(bound)
+
+    def binds(self, name: object) -> bool:
+        """Whether the file has a name now, or gets it from a function or class of its own."""
+        return name in self.names or name in self.definitions
 
     def bare(self, name: str) -> External | None:
         """What an unbound ``nn`` or ``F`` means."""
@@ -117,6 +127,15 @@ class Project:
             if above == folder:
                 return None
             folder = above
+
+    def dotted(self, scope: ModuleScope) -> str:
+        """The dotted name of a file, from the outermost folder that is a package."""
+        folder, file = posixpath.split(_normal(scope.path))
+        words = [] if file == "__init__.py" else [posixpath.splitext(file)[0]]
+        while posixpath.join(folder, "__init__.py") in self.scopes:
+            folder, name = posixpath.split(folder)
+            words.insert(0, name)
+        return ".".join(words) if words not in ([], ["__main__"]) else "?"
 
     def _in(self, folder: str, dotted: str) -> ModuleScope | None:
         base = posixpath.join(folder, *dotted.split(".")) if dotted else folder

@@ -8,7 +8,7 @@ from relucheck.source.binding import Arguments
 from relucheck.source.builtins import dict_method
 from relucheck.source.drafts import NodeDraft
 from relucheck.source.iteration import get_item, is_open, iterate, named_parameters
-from relucheck.source.layers import FLUENT, apply_layer, layer_class
+from relucheck.source.layers import FLUENT, apply_layer, freeze, layer_class, layers_in
 from relucheck.source.machine import Machine, tensors_in
 from relucheck.source.objects import (
     adopt,
@@ -18,11 +18,15 @@ from relucheck.source.objects import (
     fill_container,
     fill_fields,
     fill_table,
+    has_weights,
     is_dataclass,
     modules_of,
+    note_repeated,
+    own,
     plain_attribute,
     set_attribute,
 )
+from relucheck.source.rows import pop_module
 from relucheck.source.values import (
     NONE,
     UNK,
@@ -37,6 +41,7 @@ from relucheck.source.values import (
     Seq,
     Value,
     mapping,
+    same,
     seq,
 )
 
@@ -49,6 +54,14 @@ def _itself(_m: Machine, receiver: Value, _a: Arguments) -> Value:
 
 def _nothing(_m: Machine, _receiver: Value, _a: Arguments) -> Value:
     return NONE
+
+
+def _requires_grad(_m: Machine, receiver: Value, a: Arguments) -> Value:
+    """``module.requires_grad_(False)`` freezes all layers inside."""
+    if a.get(0, "requires_grad") not in (None, Const(True)):
+        for layer in layers_in(receiver):
+            freeze(layer)
+    return receiver
 
 
 def _apply(m: Machine, receiver: Value, a: Arguments) -> Value:
@@ -112,12 +125,15 @@ def _put_named(m: Machine, receiver: Instance, name: Const, module: Value) -> No
     items = receiver.attrs.get("_items")
     if isinstance(items, Mapping):
         adopt(m, module, str(name.value))
-        grown = mapping({**items.items, name.value: module}, items.exact, items.rest)
+        grown = mapping({**items.items, name.value: module}, items.closed, items.rest)
         m.heap.store(receiver.attrs, "_items", grown)
 
 
 def _append(m: Machine, receiver: Value, a: Arguments) -> Value:
     if isinstance(receiver, Instance) and a.args:
+        items = container_items(receiver)
+        if items and same(items[-1][1], a.args[0]) and has_weights(a.args[0]):
+            note_repeated(m, a.args[0], receiver.container == "ModuleList")
         _extend(m, receiver, (a.args[0],), True)
     return receiver
 
@@ -127,6 +143,10 @@ def _extend_with(m: Machine, receiver: Value, a: Arguments) -> Value:
         items, exact = iterate(m, a.args[0])
         _extend(m, receiver, items, exact)
     return receiver
+
+
+def _pop(m: Machine, receiver: Value, a: Arguments) -> Value:
+    return pop_module(m, receiver, a.get(0, "key") or Const(-1)) if isinstance(receiver, Instance) else UNK
 
 
 def _insert(m: Machine, receiver: Value, a: Arguments) -> Value:
@@ -140,6 +160,7 @@ def _insert(m: Machine, receiver: Value, a: Arguments) -> Value:
             a.args[1],
         )
         adopt(m, a.args[1], "?")
+        own(receiver, a.args[1])
         m.heap.store(receiver.attrs, "_items", seq(items, "list", row.exact and known))
     return NONE
 
@@ -150,6 +171,7 @@ def _extend(m: Machine, receiver: Instance, values: tuple[Value, ...], exact: bo
         for i, value in enumerate(values):
             key = str(len(row.items) + i)
             adopt(m, value, f"{receiver.name}.{key}" if receiver.name else key)
+            own(receiver, value)
         m.heap.store(row.state, "items", (*row.items, *values))
         m.heap.store(row.state, "exact", row.exact and exact)
 
@@ -196,6 +218,7 @@ def _forward(m: Machine, receiver: Value, a: Arguments) -> Value:
 
 _HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(FLUENT, _itself),
+    "requires_grad_": _requires_grad,
     "apply": _apply,
     "parameters": _parameters,
     "named_parameters": _named_parameters,
@@ -208,6 +231,7 @@ _HANDLERS: dict[str, Handler] = {
     "append": _append,
     "extend": _extend_with,
     "insert": _insert,
+    "pop": _pop,
     "items": _items,
     "keys": _keys,
     "values": _values,
@@ -293,6 +317,9 @@ def call_module(m: Machine, value: Value, arguments: Arguments) -> Value:
     base = value.attrs.get("_base")
     if isinstance(base, LayerVal):
         return apply_layer(m, base.layer, arguments)
+    if value.last in value.attrs and arguments.args:
+        features = m.node("unknown", m.input_of(arguments.args[0]), spelling=value.last)
+        return m.call(m, value.attrs[value.last], Arguments((features,)))
     return m.opaque(*arguments.values(), spelling=value.class_name)
 
 

@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 import ast
+import itertools
+import re
 
 from relucheck.net import Attribute
+from relucheck.ops import Kind
 from relucheck.source.binding import NO_ARGUMENTS, Arguments
-from relucheck.source.layers import CONTAINERS, FLUENT, layer_attribute, layer_class, layers_in, replace_param
+from relucheck.source.drafts import LayerDraft, Repeated
+from relucheck.source.layers import (
+    CONTAINERS,
+    FLUENT,
+    freeze,
+    layer_attribute,
+    layer_class,
+    layers_in,
+    replace_param,
+    schedule,
+)
 from relucheck.source.machine import Machine
+from relucheck.source.syntax import walk
+from relucheck.source.tensors import make_leaf
 from relucheck.source.values import (
     UNK,
     Bound,
@@ -21,9 +36,11 @@ from relucheck.source.values import (
     Mapping,
     Native,
     OneOf,
+    OptimiserVal,
     ParamOf,
     Partial,
     Plain,
+    ScopeVal,
     Seq,
     Super,
     Tensor,
@@ -97,7 +114,8 @@ def new_instance(m: Machine, cls: Class | None, container: str = "") -> Instance
         instance.attrs["_table"] = mapping({})
     if kind:
         instance.attrs["_items"] = mapping({}) if kind == "ModuleDict" else seq([])
-    m.instances.append(instance)
+    if instance.is_module:
+        m.instances.append(instance)
     return instance
 
 
@@ -222,7 +240,7 @@ def fill_container(m: Machine, instance: Instance, arguments: Arguments) -> None
         first = arguments.args[0] if arguments.args else mapping({})
         items = first if isinstance(first, Mapping) else mapping({}, exact=False)
         _name_all(m, items.items)
-        m.heap.store(instance.attrs, "_items", mapping(dict(items.items), items.exact, items.rest))
+        m.heap.store(instance.attrs, "_items", mapping(dict(items.items), items.closed, items.rest))
         return
     _fill_row(m, instance, arguments)
 
@@ -230,7 +248,7 @@ def fill_container(m: Machine, instance: Instance, arguments: Arguments) -> None
 def _fill_row(m: Machine, instance: Instance, arguments: Arguments) -> None:
     values, exact = arguments.args, not arguments.open
     names = [str(i) for i in range(len(values))]
-    _note_repeated(m, values)
+    _note_repeated(m, instance, values)
     if len(values) == 1 and isinstance(values[0], Mapping):
         for key, value in values[0].items.items():
             m.heap.store(instance.attrs, key, value)
@@ -241,29 +259,49 @@ def _fill_row(m: Machine, instance: Instance, arguments: Arguments) -> None:
         first = values[0]
         values, exact = (first.items, first.exact) if isinstance(first, Seq) else ((UNK,), False)
         names = [str(i) for i in range(len(values))]
-    _name_all(m, dict(zip(names, values, strict=True)))
+    if m.forwards and instance.container == "Sequential":
+        _note_local(m, values)
+    else:
+        _name_all(m, dict(zip(names, values, strict=True)))
     m.heap.store(instance.attrs, "_items", seq(values, "list", exact))
 
 
-def _note_repeated(m: Machine, values: tuple[Value, ...]) -> None:
+def _note_local(m: Machine, values: tuple[Value, ...]) -> None:
+    """Note the place of a Sequential that a forward makes; whoever keeps it keeps its layers."""
+    for layer in (layer for value in values for layer in layers_in(value)):
+        layer.inside = m.here()
+
+
+def _note_repeated(m: Machine, instance: Instance, values: tuple[Value, ...]) -> None:
     """Note that a layer with weights, or a unit of several layers, stands several times in a container."""
     row = values[0].items if len(values) == 1 and isinstance(values[0], Seq) else values
     first = next((v for v in _unit_of(row) if has_weights(v)), None)
-    if first is None:
-        return
+    if first is not None:
+        listed = instance.container == "ModuleList" and len(values) == 1 and isinstance(values[0], Seq)
+        by_name = listed and isinstance(values[0], Seq) and values[0].state.get("repeated") is not True
+        note_repeated(m, first, by_name)
+
+
+# Names excuse: ``if shared_weights: self.layers = ModuleList([layer for _ in range(n)])``.
+_SHARING = re.compile(r"shar|tie|tying|recurrent|universal|same", re.IGNORECASE)
+
+
+def note_repeated(m: Machine, value: Value, by_name: bool) -> None:
+    """Note here that a layer or module stands in a container more than once, unless a test asks for that."""
     place = m.here()
-    if m.place is not None and place is not None:
-        scope = m.place[0]
-        name = first.layer.spelling if isinstance(first, LayerVal) else getattr(first, "class_name", "")
-        m.repeated.setdefault(id(scope), []).append(Attribute("", "", place, name))
+    meant = any(map(_SHARING.search, m.names_tested()))
+    if m.place is not None and place is not None and not meant:
+        name = value.layer.spelling if isinstance(value, LayerVal) else getattr(value, "class_name", "")
+        noted = Repeated(Attribute("", "", place, name), layers_in(value), by_name)
+        m.repeated.setdefault(id(m.place[0]), []).append(noted)
 
 
 def _unit_of(row: tuple[Value, ...]) -> tuple[Value, ...]:
-    """The shortest run of elements that a row repeats; nothing where it repeats none."""
+    """The shortest run of elements that a row repeats, or an element that follows itself; nothing where neither is."""
     for width in range(1, len(row) // 2 + 1):
         if len(row) % width == 0 and all(same(v, row[i % width]) for i, v in enumerate(row)):
             return row[:width]
-    return ()
+    return next(((a,) for a, b in itertools.pairwise(row) if same(a, b) and has_weights(a)), ())
 
 
 def _name_all(m: Machine, items: dict[Plain, Value] | dict[str, Value]) -> None:
@@ -331,6 +369,8 @@ def plain_attribute(m: Machine, instance: Instance, name: str) -> Value:
         return instance.cls if instance.cls is not None else External(f"torch.nn.{instance.container}")
     if name == "__dict__":
         return mapping(fields_of(instance), exact=not instance.opaque)
+    if instance.last and name not in _OF_LIBRARIES:
+        return Unk(f"self.{name}")
     if instance.is_module and (instance.container or name in NATIVE_METHODS):
         return Native(name, instance)
     base = instance.attrs.get("_base")
@@ -378,6 +418,10 @@ NATIVE_METHODS = FLUENT | {
 }
 
 
+# What is said about a library's network with the little that is known of it.
+_OF_LIBRARIES = FLUENT | {"parameters", "forward", "__call__"}
+
+
 def bind_attribute(m: Machine, found: Value, receiver: Value) -> Value:
     """What a class attribute is on an instance: methods are bound, properties are called."""
     if not isinstance(found, Function):
@@ -401,6 +445,8 @@ def class_attribute(m: Machine, cls: Class, name: str) -> Value:
         return found
     if name == "__name__":
         return Const(cls.name)
+    if name == "__module__":
+        return Const(cls.scope.dotted)
     return UNK
 
 
@@ -427,18 +473,32 @@ def set_attribute(m: Machine, target: Value, name: str, value: Value, at: ast.AS
         adopt(m, value, name)
         if target.is_module:
             _note_contained(m, value)
+        if isinstance(value, OptimiserVal) and _changes_rates(target):
+            schedule(value)
         if target.container == "Sequential" and any(_is_registered(v) for v in alternatives(value)):
             put_in_order(m, target, name, value)
         m.heap.store(target.attrs, name, value)
-        _own(target, value)
+        own(target, value)
     elif isinstance(target, Class):
         m.heap.store(target.attrs, name, value)
+    elif isinstance(target, ScopeVal):
+        m.heap.store(target.scope.names, name, value)
     elif isinstance(target, LayerVal) and name in ("weight", "bias"):
         if name == "weight":
             target.layer.args["tied_weight"] = True
         replace_param(m, ParamOf(target.layer, name), value)
     elif isinstance(target, ParamOf) and name == "data":
         replace_param(m, target, value)
+    elif isinstance(target, ParamOf) and name == "requires_grad" and value != Const(True):
+        freeze(target.layer)
+    elif isinstance(target, Tensor) and name == "requires_grad" and value == Const(True):
+        make_leaf(m, target)
+
+
+def _changes_rates(owner: Instance) -> bool:
+    """Whether a class of the project has code that changes learning rates: a warm-up around an optimiser."""
+    nodes = walk(owner.cls.node) if owner.cls is not None else ()
+    return any(isinstance(node, ast.Attribute) and node.attr == "param_groups" for node in nodes)
 
 
 def put_in_order(m: Machine, target: Instance, name: str, value: Value) -> None:
@@ -447,6 +507,8 @@ def put_in_order(m: Machine, target: Instance, name: str, value: Value) -> None:
     if not isinstance(row, Seq):
         return
     old = target.attrs.get(name)
+    if old is None and name.isdecimal():  # setattr(net, "3", ...)
+        old = dict(container_items(target)).get(name)
     if old is not None and any(item is old for item in row.items):
         items = tuple(value if item is old else item for item in row.items)
     else:
@@ -464,16 +526,16 @@ def _note_contained(m: Machine, value: Value, depth: int = 4) -> None:
                 _note_contained(m, child, depth - 1)
 
 
-def _own(target: Instance, value: Value) -> None:
-    """Tell layers which class made them, for messages."""
-    if target.cls is None:
-        return
-    for choice in alternatives(value):
-        if isinstance(choice, LayerVal) and not choice.layer.owner:
-            choice.layer.owner = target.cls.name
-        elif isinstance(choice, Instance) and choice.cls is None:
-            for layer in layers_in(choice):
-                layer.owner = layer.owner or target.cls.name
+def own(target: Instance, value: Value) -> None:
+    """Tell layers, also those in containers, which class keeps them."""
+    owner = target.cls.name if target.cls is not None else target.owner
+    for choice in alternatives(value) if owner else ():
+        if isinstance(choice, LayerVal):
+            choice.layer.owner = choice.layer.owner or owner
+        elif isinstance(choice, Instance) and choice.cls is None and not choice.owner:
+            choice.owner = owner
+            for _, child in container_items(choice):
+                own(choice, child)
 
 
 def children_of(instance: Instance) -> list[tuple[str, Value]]:
@@ -508,10 +570,17 @@ def modules_of(root: Value, name: str = "") -> list[tuple[str, Value]]:
     return found
 
 
+def layer_has_weights(layer: LayerDraft) -> bool:
+    """Whether a layer of torch has learned parameters: norms may be made without."""
+    if layer.info.kind is Kind.NORM:
+        return layer.args.get("affine", layer.args.get("elementwise_affine")) is not False
+    return bool(layer.info.weights) or layer.info.kind in (Kind.RECURRENT, Kind.ATTENTION)
+
+
 def has_weights(value: Value, depth: int = 6) -> bool:
     """Whether a layer or module has learned parameters."""
     if isinstance(value, LayerVal):
-        return bool(value.layer.info.weights) or value.layer.info.kind.value in ("recurrent", "attention")
+        return layer_has_weights(value.layer)
     if isinstance(value, Instance) and depth:
         inner = any(has_weights(child, depth - 1) for _, child in children_of(value))
         return inner or any(isinstance(v, Tensor) and v.node.op == "parameter" for v in value.attrs.values())

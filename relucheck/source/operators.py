@@ -29,12 +29,14 @@ from relucheck.source.values import (
     Num,
     OneOf,
     ParamOf,
+    Plain,
     Seq,
     Tensor,
     Unk,
     Value,
     alternatives,
     mapping,
+    may_be_absent,
     one_of,
     same,
     seq,
@@ -72,7 +74,7 @@ def binary(m: Machine, op: type[ast.operator], left: Value, right: Value, inplac
         numbers = known.paired(name, left, right) if _is_constant(left) or _is_constant(right) else None
         if numbers is not None:
             return known.tensor_of(m, numbers, name)
-        return tensor_binary(m, name, left, right, inplace)
+        return known.refilled(m, name, left, right) or tensor_binary(m, name, left, right, inplace)
     if isinstance(left, Const) and isinstance(right, Const):
         return _constants(op, left.value, right.value)
     if isinstance(left, Item) or isinstance(right, Item):
@@ -80,7 +82,7 @@ def binary(m: Machine, op: type[ast.operator], left: Value, right: Value, inplac
     if isinstance(left, Seq) or isinstance(right, Seq):
         return _sequences(op, left, right)
     if isinstance(left, Mapping) and isinstance(right, Mapping) and op is ast.BitOr:
-        return mapping({**left.items, **right.items}, left.exact and right.exact, (*left.rest, *right.rest))
+        return mapping({**left.items, **right.items}, left.closed and right.closed, (*left.rest, *right.rest))
     return _one_of_numbers(op, left, right)
 
 
@@ -192,8 +194,14 @@ def tensor_binary(m: Machine, op: str, left: Value, right: Value, inplace: bool 
     if written is not None:
         name, source, parts = written
         m.tape.forget(parts)
+        args: dict[str, Arg] = {"dim": parts[-1].args["dim"]} if name == "softmax" else {}
         return m.node(
-            name, source, spelling=_WRITTEN[name], shape=source.shape, batch_first=source.batch_first
+            name,
+            source,
+            args=args,
+            spelling=_WRITTEN[name],
+            shape=source.shape,
+            batch_first=source.batch_first,
         )
     if op == "matmul":
         return _matmul(m, a, b, left, right)
@@ -246,6 +254,7 @@ _WRITTEN = {
     "sigmoid": "1 / (1 + exp(-x))",
     "silu": "x * sigmoid(x)",
     "mish": "x * tanh(softplus(x))",
+    "softmax": "exp(x) / exp(x).sum()",
 }
 
 
@@ -255,6 +264,8 @@ def _hand_written(op: str, a: Tensor | None, b: Tensor | None, left: Value, righ
         return _product(a.node, b.node) or _product(b.node, a.node)
     if op == "div" and a is None and b is not None and _is(left, 1):
         return _sigmoid(b.node)
+    if op == "div" and a is not None and b is not None and _is_share(a.node, b.node):
+        return "softmax", _shifted_from(a.node.inputs[0]), [a.node, b.node]
     half = (op == "div" and _is(right, 2) and a) or (op == "mul" and _is(right, 0.5) and a)
     half = half or (op == "mul" and _is(left, 0.5) and b)
     return _half_sum(half.node) if half else None
@@ -289,6 +300,17 @@ def _sigmoid(below: NodeDraft) -> Written | None:
         return None
     inner = below.inputs[0].inputs[0]
     return ("sigmoid", inner.inputs[0], [below, below.inputs[0], inner]) if inner.op == "neg" else None
+
+
+def _is_share(part: NodeDraft, total: NodeDraft) -> bool:
+    """Whether exponentials are divided by their sum over a known axis."""
+    kept = total.op == "sum" and total.args.get("keepdim") is True and isinstance(total.args.get("dim"), int)
+    return kept and part.op == "exp" and total.inputs[0] is part
+
+
+def _shifted_from(node: NodeDraft) -> NodeDraft:
+    """The scores whose maximum was subtracted, which changes nothing but overflow."""
+    return node.inputs[0] if node.op == "sub" and node.inputs[-1].op in ("max", "reduce", "part") else node
 
 
 def _half_sum(total: NodeDraft) -> Written | None:
@@ -441,10 +463,17 @@ def _contains(left: Value, right: Value) -> bool | None:
         both = isinstance(left.value, str) and isinstance(right.value, str)
         return left.value in right.value if both else None  # type: ignore[operator]
     if isinstance(left, Const) and isinstance(right, Mapping):
-        return True if left.value in right.items else (False if right.exact else None)
+        return _has(right, left.value)
     if isinstance(right, Seq):
         return _among(left, right)
     return None
+
+
+def _has(table: Mapping, key: Plain) -> bool | None:
+    """Whether a dict has a key; None where only some branch has set it, or where it may have others."""
+    if key in table.items:
+        return None if may_be_absent(table.items[key]) else True
+    return False if table.closed else None
 
 
 def _among(left: Value, row: Seq) -> bool | None:

@@ -19,6 +19,7 @@ from relucheck.source.machine import Machine
 from relucheck.source.modules import ModuleScope, Project
 from relucheck.source.roots import attempt_all, load, run_class, run_functions, run_loose, run_script
 from relucheck.source.statements import define, execute, put
+from relucheck.source.values import Instance
 
 RECURSION = 6_000
 
@@ -80,10 +81,12 @@ class Reader:
     facts: ClassFacts
     scopes: list[ModuleScope]
     crashes: list[Crash] = field(default_factory=list)
+    scripted: dict[int, Instance] = field(default_factory=dict)
 
     def read(self) -> Reading:
         """Scripts first, with the values that they pass; then what they have not reached."""
         self.each(lambda scope: run_script(self.m, scope))
+        self.scripted = made_once(self.m)
         self.each(self.note_contained)
         is_called = self.facts.is_called
         self.each(lambda scope: run_functions(self.m, scope, lambda name: not is_called(name)))
@@ -93,9 +96,11 @@ class Reader:
         self.each(lambda scope: run_loose(self.m, scope))
         nets: list[Net] = []
         classes: list[ModuleClass] = []
+        wanted = {scope.path for scope in self.scopes}
         self.each(lambda scope: classes.extend(self.facts.of_file(self.m, scope)))
         self.each(lambda scope: nets.append(frozen(scope)))
-        return Reading(tuple(nets), tuple(classes), tuple(self.crashes))
+        unfinished = tuple(u for u in dict.fromkeys(self.m.unfinished) if u.path in wanted)
+        return Reading(tuple(nets), tuple(classes), tuple(self.crashes), unfinished)
 
     def note_contained(self, scope: ModuleScope) -> None:
         self.m.contained |= self.facts.contained(scope)
@@ -106,9 +111,9 @@ class Reader:
 
         def run() -> None:
             for cls in todo:
-                run_class(self.m, cls)
+                run_class(self.m, cls, self.scripted.get(id(cls)))
 
-        attempt_all(self.m, run)
+        attempt_all(self.m, scope, "the rest of its classes", run)
 
     def each(self, step: Callable[[ModuleScope], None]) -> None:
         """Do one step for every file, inside the error boundary of that file."""
@@ -118,6 +123,15 @@ class Reader:
             except Exception as error:  # a fault of ours costs one file, and is reported
                 self.crashes.append(Crash(scope.path, repr(error), traceback.format_exc()))
                 self.scopes.remove(scope)
+
+
+def made_once(m: Machine) -> dict[int, Instance]:
+    """The instances that scripts have made, by class, of the classes of which they make only one."""
+    found: dict[int, list[Instance]] = {}
+    for instance in m.instances:
+        if instance.cls is not None:
+            found.setdefault(id(instance.cls), []).append(instance)
+    return {key: made[0] for key, made in found.items() if len(made) == 1}
 
 
 def frozen(scope: ModuleScope) -> Net:

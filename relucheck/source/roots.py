@@ -9,7 +9,9 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable
+from functools import partial
 
+from relucheck.net import Unfinished
 from relucheck.source.binding import NO_ARGUMENTS, Arguments
 from relucheck.source.calls import default_of, record_output
 from relucheck.source.machine import Exhausted, Machine
@@ -34,6 +36,7 @@ from relucheck.source.values import (
 FUNCTION_STEPS = 6_000
 CLASS_STEPS = 20_000
 FILE_STEPS = 60_000
+TOP_LEVEL = "the top level"
 
 
 def load(m: Machine, scope: ModuleScope) -> None:
@@ -41,13 +44,15 @@ def load(m: Machine, scope: ModuleScope) -> None:
     if scope.state != "new":
         return
     scope.state = "running"
-    with m.aside(scope.tape):
-        attempt(m, m.script_steps, lambda: m.execute(m, scope.tree.body, Frame(scope, scope.names)))
+    scope.names["__name__"] = Const(scope.dotted)
+    with m.aside(scope.tape), m.apart():
+        frame = Frame(scope, scope.names)
+        attempt(m, m.script_steps, scope, TOP_LEVEL, partial(m.execute, m, scope.tree.body, frame))
     scope.state = "done"
 
 
-def attempt(m: Machine, steps: int, run: Callable[[], object]) -> bool:
-    """Run within a budget; what a run that does not finish has recorded is taken back.
+def attempt(m: Machine, steps: int, scope: ModuleScope, name: str, run: Callable[[], object]) -> None:
+    """Run code of a file within a budget; what a run that does not finish has recorded is taken back.
 
     A network of which only half has been read would lack consumers, and lead to false alarms.
     """
@@ -60,8 +65,7 @@ def attempt(m: Machine, steps: int, run: Callable[[], object]) -> bool:
         tape.cut(marks)
         if m.exhausted:
             raise Exhausted from None
-        return False
-    return True
+        m.unfinished.append(Unfinished(scope.path, name))
 
 
 def run_script(m: Machine, scope: ModuleScope) -> None:
@@ -70,7 +74,7 @@ def run_script(m: Machine, scope: ModuleScope) -> None:
     m.tape = scope.tape
     for statement in main_blocks(scope.tree):
         frame = Frame(scope, scope.names)
-        attempt(m, m.script_steps, lambda body=statement.body, f=frame: m.execute(m, body, f))  # type: ignore[misc]
+        attempt(m, m.script_steps, scope, TOP_LEVEL, partial(m.execute, m, statement.body, frame))
 
 
 def main_blocks(tree: ast.Module) -> list[ast.If]:
@@ -89,16 +93,16 @@ def is_main_test(test: ast.expr) -> bool:
 def run_functions(m: Machine, scope: ModuleScope, wanted: Callable[[str], bool]) -> None:
     """The functions of the top level that nothing has called, if they could hold a mistake."""
     m.tape = scope.tape
-    attempt_all(m, lambda: _run_functions(m, scope, wanted))
+    attempt_all(m, scope, "the rest of its functions", lambda: _run_functions(m, scope, wanted))
 
 
-def attempt_all(m: Machine, run: Callable[[], None]) -> None:
+def attempt_all(m: Machine, scope: ModuleScope, rest: str, run: Callable[[], None]) -> None:
     """Several runs within the budget of a file; what is finished stays."""
     with m.budget(FILE_STEPS):
         try:
             run()
         except Exhausted:
-            return
+            m.unfinished.append(Unfinished(scope.path, rest))
 
 
 def _run_functions(m: Machine, scope: ModuleScope, wanted: Callable[[str], bool]) -> None:
@@ -110,7 +114,7 @@ def _run_functions(m: Machine, scope: ModuleScope, wanted: Callable[[str], bool]
         value = scope.names.get(name)
         if isinstance(value, Function) and value.node is node:
             arguments = unknown_arguments(m, value, skip=0)
-            attempt(m, FUNCTION_STEPS, lambda f=value, a=arguments: m.call(m, f, a))  # type: ignore[misc]
+            attempt(m, FUNCTION_STEPS, scope, name, partial(m.call, m, value, arguments))
 
 
 _WORDS = frozenset({"backward", "zero_grad", "training_step"})
@@ -180,14 +184,19 @@ def _unknown(m: Machine, parameter: ast.arg, default: ast.expr | None, as_tensor
 
 
 def run_loose(m: Machine, scope: ModuleScope) -> None:
-    """Sequentials that nothing has applied or kept: what a factory returns, a model before its loop."""
+    """Sequentials that nothing has applied or kept: what a factory returns, a model before its loop.
+
+    So are library networks whose last layer was replaced.
+    """
     m.tape = scope.tape
     for instance in list(m.instances):
         if instance.made is not None and instance.made[0] is scope and _is_loose(instance):
-            attempt(m, FUNCTION_STEPS, lambda i=instance: apply_loose(m, i))  # type: ignore[misc]
+            attempt(m, FUNCTION_STEPS, scope, "a Sequential", partial(apply_loose, m, instance))
 
 
 def _is_loose(instance: Instance) -> bool:
+    if instance.last:
+        return instance.last in instance.attrs and not instance.applied
     return (
         instance.container == "Sequential"
         and instance.cls is None
@@ -207,8 +216,12 @@ def apply_loose(m: Machine, instance: Instance) -> None:
 # -- classes ------------------------------------------------------------------------------------
 
 
-def run_class(m: Machine, cls: Class) -> None:
-    """A class nobody has instantiated, and the methods that nobody has called."""
+def run_class(m: Machine, cls: Class, scripted: Instance | None = None) -> None:
+    """A class nobody has instantiated, and the methods that nobody has called.
+
+    ``scripted`` is the one instance that a script has made: its widths and options are known, also
+    where only a library applies it (``trainer.fit(model)``).
+    """
     m.tape = cls.scope.tape
     module = is_module_class(cls)
     todo = [f for f in methods_of(cls) if id(f.node) not in m.covered]
@@ -217,8 +230,9 @@ def run_class(m: Machine, cls: Class) -> None:
         todo = [forward, *(f for f in todo if f is not forward)]
     if not todo or not (module or any(_may_train(cls, f) for f in todo)):
         return
-    made: list[Value] = []
-    attempt(m, CLASS_STEPS, lambda: made.append(make(m, cls)))
+    made: list[Value] = [scripted] if scripted is not None else []
+    if scripted is None:
+        attempt(m, CLASS_STEPS, cls.scope, cls.name, lambda: made.append(make(m, cls)))
     if made and isinstance(made[0], Instance):
         run_methods(m, cls, made[0], todo)
 
@@ -286,7 +300,8 @@ def run_methods(m: Machine, cls: Class, instance: Instance, methods: list[Functi
             continue
         if not _TRAINS.search(method.name) and not is_interesting(method.node, cls.scope):
             continue
-        attempt(m, FUNCTION_STEPS, lambda f=method: run_method(m, instance, f))  # type: ignore[misc]
+        name = f"{cls.name}.{method.name}"
+        attempt(m, FUNCTION_STEPS, cls.scope, name, partial(run_method, m, instance, method))
 
 
 def run_method(m: Machine, instance: Instance, method: Function) -> None:

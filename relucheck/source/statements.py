@@ -8,14 +8,18 @@ from typing import Any
 
 from relucheck.source.binding import Arguments
 from relucheck.source.builtins import put_item, seq_method
+from relucheck.source.decorators import run_decorators
 from relucheck.source.drafts import NodeDraft
 from relucheck.source.expressions import assign, attribute
-from relucheck.source.externals import import_name
+from relucheck.source.externals import import_name, star_names
 from relucheck.source.iteration import iterate
-from relucheck.source.machine import Machine
-from relucheck.source.modules import ModuleScope, make_function
+from relucheck.source.layers import replace_param
+from relucheck.source.machine import Machine, names_in
+from relucheck.source.modules import Definition, ModuleScope, make_function
 from relucheck.source.natives import call_native
 from relucheck.source.operators import binary
+from relucheck.source.overwriting import overwrite, put_entries
+from relucheck.source.rows import delete_attribute, delete_item, put_element, put_module
 from relucheck.source.syntax import walk
 from relucheck.source.values import (
     NONE,
@@ -29,6 +33,7 @@ from relucheck.source.values import (
     Instance,
     LayerVal,
     Mapping,
+    Native,
     OneOf,
     OptimiserVal,
     ParamOf,
@@ -42,7 +47,7 @@ from relucheck.source.values import (
 
 def execute(m: Machine, body: list[ast.stmt], frame: Frame) -> str:
     """Run a block until it ends; the answer says how."""
-    for statement in body:
+    for at, statement in enumerate(body, 1):
         handler = _HANDLERS.get(type(statement))
         if handler is None:
             continue
@@ -50,7 +55,16 @@ def execute(m: Machine, body: list[ast.stmt], frame: Frame) -> str:
         flow = handler(m, statement, frame)
         if flow != Flow.NORMAL:
             return flow
+        if isinstance(statement, ast.If) and _leaves_by_mode(statement):
+            with m.under(statement.test):
+                return execute(m, body[at:], frame)
     return Flow.NORMAL
+
+
+def _leaves_by_mode(node: ast.If) -> bool:
+    """Whether what follows belongs to one mode only: ``if not self.training: return x``."""
+    leaves = isinstance(node.body[-1], ast.Return) and not node.orelse
+    return leaves and "training" in names_in(node.test)
 
 
 def _expression(m: Machine, node: ast.Expr, frame: Frame) -> str:
@@ -61,9 +75,20 @@ def _expression(m: Machine, node: ast.Expr, frame: Frame) -> str:
         value = m.evaluate(m, node.value, frame)
     finally:
         m.discarding = outer
+    if isinstance(value, Tensor) and isinstance(node.value, ast.Call):
+        _write_out(m, node.value, value, frame)
     if isinstance(value, Tensor) and _changes_input(value.node):
-        m.redirect(Tensor(value.node.inputs[0]), value)
+        overwrite(m, Tensor(value.node.inputs[0]), value)
     return Flow.NORMAL
+
+
+def _write_out(m: Machine, node: ast.Call, value: Tensor, frame: Frame) -> None:
+    """``torch.tanh(x, out=y)`` as a statement: its result is not thrown away, y holds it."""
+    out = next((keyword.value for keyword in node.keywords if keyword.arg == "out"), None)
+    target = m.evaluate(m, out, frame) if out is not None else None
+    if isinstance(target, Tensor):
+        value.node.discarded = False
+        overwrite(m, target, value)
 
 
 def _changes_input(node: NodeDraft) -> bool:
@@ -328,7 +353,10 @@ def _delete(m: Machine, node: ast.Delete, frame: Frame) -> str:
         if isinstance(target, ast.Attribute):
             owner = m.evaluate(m, target.value, frame)
             if isinstance(owner, Instance):
-                m.heap.store(owner.attrs, target.attr, UNK)
+                delete_attribute(m, owner, target.attr)
+        elif isinstance(target, ast.Subscript):
+            owner = m.evaluate(m, target.value, frame)
+            delete_item(m, owner, m.evaluate(m, target.slice, frame))
     return Flow.NORMAL
 
 
@@ -336,14 +364,24 @@ def _delete(m: Machine, node: ast.Delete, frame: Frame) -> str:
 
 
 def _function(m: Machine, node: ast.FunctionDef | ast.AsyncFunctionDef, frame: Frame) -> str:
+    run_decorators(m, node, _bind_function(m, node, frame), frame)
+    return Flow.NORMAL
+
+
+def _bind_function(m: Machine, node: ast.FunctionDef | ast.AsyncFunctionDef, frame: Frame) -> Function:
     function = make_function(node, frame.scope)
     if frame.names is not frame.scope.names:
         function.closure = frame
     m.heap.store(frame.names, node.name, function)
-    return Flow.NORMAL
+    return function
 
 
 def _class(m: Machine, node: ast.ClassDef, frame: Frame) -> str:
+    run_decorators(m, node, _bind_class(m, node, frame), frame)
+    return Flow.NORMAL
+
+
+def _bind_class(m: Machine, node: ast.ClassDef, frame: Frame) -> Class:
     bases = tuple(m.evaluate(m, base, frame) for base in node.bases)
     cls = Class(node, frame.scope, bases)
     inner = Frame(frame.scope, cls.attrs, frame if frame.names is not frame.scope.names else None)
@@ -357,12 +395,16 @@ def _class(m: Machine, node: ast.ClassDef, frame: Frame) -> str:
     if frame.names is frame.scope.names:
         frame.scope.classes.append(cls)
     m.heap.store(frame.names, node.name, cls)
-    return Flow.NORMAL
+    return cls
 
 
-def define(m: Machine, node: ast.stmt, frame: Frame) -> None:
-    """Bind a function or class of the top level before its statement has run."""
-    execute(m, [node], frame)
+def define(m: Machine, node: Definition, frame: Frame) -> None:
+    """Bind a function or class of the top level before its statement has run; its decorators wait for that."""
+    m.tick()
+    if isinstance(node, ast.ClassDef):
+        _bind_class(m, node, frame)
+    else:
+        _bind_function(m, node, frame)
 
 
 def _import(m: Machine, node: ast.Import, frame: Frame) -> str:
@@ -401,6 +443,9 @@ def _import_from(m: Machine, node: ast.ImportFrom, frame: Frame) -> str:
 def _import_star(m: Machine, node: ast.ImportFrom, frame: Frame) -> None:
     scope = frame.scope.project.find(node.module or "", frame.scope, node.level)
     if scope is None:
+        names = star_names(node.module or "") if not node.level else {}
+        for name, value in names.items():
+            m.heap.store(frame.names, name, value)
         return
     m.load(m, scope)
     for name in [*scope.definitions, *scope.names]:
@@ -413,23 +458,16 @@ def put(m: Machine, owner: Value, key: Value, value: Value) -> None:
     if isinstance(owner, Mapping):
         put_item(m, owner, key, value)
     elif isinstance(owner, Instance) and owner.container:
-        call_native(m, "add_module", owner, Arguments((key, value)))
+        if not put_module(m, owner, key, value):
+            call_native(m, "add_module", owner, Arguments((key, value)))
+    elif isinstance(owner, Native) and owner.name == "_modules":
+        call_native(m, "add_module", owner.receiver, Arguments((key, value)))
     elif isinstance(owner, Seq):
-        _put_in_row(m, owner, key, value)
-
-
-def _put_in_row(m: Machine, row: Seq, key: Value, value: Value) -> None:
-    if (
-        isinstance(key, Const)
-        and isinstance(key.value, int)
-        and -len(row.items) <= key.value < len(row.items)
-    ):
-        items = list(row.items)
-        items[key.value] = value
-        m.heap.store(row.state, "items", tuple(items))
-    else:
-        joined = [m.join([item, value]) for item in row.items]
-        m.heap.store(row.state, "items", tuple(joined))
+        put_element(m, owner, key, value)
+    elif isinstance(owner, Tensor):
+        put_entries(m, owner, key, value)
+    elif isinstance(owner, ParamOf):
+        replace_param(m, owner, UNK)  # a part of it
 
 
 _HANDLERS: dict[type[ast.stmt], Callable[[Machine, Any, Frame], str]] = {

@@ -9,7 +9,7 @@ from relucheck.ops import FUNCTIONS, METHODS, OPS, TORCH, Kind, Spelling
 from relucheck.source import known
 from relucheck.source.binding import Arguments, Bound, bind
 from relucheck.source.drafts import NodeDraft
-from relucheck.source.machine import Machine, tensors_in, to_arg
+from relucheck.source.machine import Machine, names_in, tensors_in, to_arg
 from relucheck.source.operators import is_positive_mask, is_weight, tensor_binary, tensor_compare
 from relucheck.source.shapes import shape_after, view_shape
 from relucheck.source.values import (
@@ -72,9 +72,18 @@ def call_method(m: Machine, tensor: Tensor, name: str, arguments: Arguments) -> 
     if special is not None:
         return special(m, tensor, arguments)
     spelling = METHODS.get(name)
+    if spelling is None and name.endswith("_") and not name.startswith("_"):
+        return _unknown_in_place(m, tensor, name, arguments)
     if spelling is None:
         return m.opaque(tensor, *arguments.values(), spelling=name)
     return call_function(m, spelling, arguments.after(tensor), name)
+
+
+def _unknown_in_place(m: Machine, tensor: Tensor, name: str, arguments: Arguments) -> Value:
+    """``x.copy_(y)``: nothing is known of the values, but that the tensor holds them now."""
+    others = (t.node for v in arguments.values() for t in tensors_in(v))
+    inputs = dict.fromkeys([tensor.node, *others])
+    return m.node("unknown", *inputs, args={"inplace": True}, spelling=name)
 
 
 def apply(m: Machine, op: str, source: Value, bound: Bound, name: str) -> Value:
@@ -83,7 +92,7 @@ def apply(m: Machine, op: str, source: Value, bound: Bound, name: str) -> Value:
     args = bound.args(INPUT)
     if "training" in bound.explicit:
         args["training_flag"] = args["training"] if isinstance(args["training"], bool) else UNKNOWN
-    if _may_be_zero(bound.values.get("p", UNK)):
+    if "p" in bound.values and (_may_be_zero(bound.values["p"]) or _asks_for_mode(m)):
         args["may_be_off"] = True
     if op == "threshold" and args.get("threshold") == 0 and args.get("value") == 0:
         op = "relu"
@@ -99,6 +108,11 @@ def apply(m: Machine, op: str, source: Value, bound: Bound, name: str) -> Value:
         shape=shape,
         batch_first=batch,
     )
+
+
+def _asks_for_mode(m: Machine) -> bool:
+    """Whether the call mentions the module's mode: ``F.dropout(x, p * self.training)``."""
+    return m.place is not None and "training" in names_in(m.place[1])
 
 
 def _may_be_zero(value: Value) -> bool:
@@ -341,11 +355,47 @@ def part(m: Machine, whole: Tensor, index: int | None) -> Tensor:
 
 
 def _rewrapping(m: Machine, tensor: Tensor, arguments: Arguments) -> Value:
-    """``requires_grad_()`` on a detached value starts a new graph."""
+    """``requires_grad_()`` on a detached value or a loss starts a new graph."""
     flag = arguments.get(0, "requires_grad")
-    if tensor.node.op == "detach" and (flag is None or flag == Const(True)):
-        return m.node("detach", tensor.node, args={"rewrapped": True}, spelling=".detach().requires_grad_()")
-    return tensor
+    if flag is not None and flag != Const(True):
+        return tensor
+    cut = _is_cut(tensor.node)
+    if not cut and not _is_loss(tensor.node):
+        return tensor
+    spelling = ".detach().requires_grad_()" if cut else ".requires_grad_()"
+    return rewrapped(m, tensor.node, spelling, cut)
+
+
+_CUTS = frozenset({"detach", "data", "item", "tolist", "numpy", "float"})
+
+
+def rewrapped(m: Machine, source: NodeDraft, spelling: str, cut: bool) -> Tensor:
+    """A leaf of a new graph; ``cut``: its source had no graph, by this expression or one before."""
+    here = names_in(m.place[1]) if m.place is not None else frozenset()
+    args: dict[str, Arg] = {"rewrapped": True, "cut_before": cut and not here & _CUTS}
+    return m.node("detach", source, args=args, spelling=spelling)
+
+
+def make_leaf(m: Machine, tensor: Tensor) -> None:
+    """``loss.requires_grad = True``: torch allows it for leaves alone, so the loss has no graph before it."""
+    tensor = m.resolve(tensor)
+    if _is_cut(tensor.node) or _is_loss(tensor.node):
+        spelling = ".requires_grad = True"
+        m.redirect(tensor, rewrapped(m, tensor.node, spelling, True))
+
+
+def _is_cut(node: NodeDraft) -> bool:
+    """Whether a value was cut from its graph, and perhaps copied or moved since."""
+    while node.op in ("clone", "cast", "identity") and node.inputs:
+        node = node.inputs[0]
+    return node.op == "detach"
+
+
+def _is_loss(node: NodeDraft) -> bool:
+    """Whether a value is a loss, or losses added up and averaged."""
+    while node.op in ("add", "sub", "mul", "div", "mean", "sum", "clone", "cast", "neg") and node.inputs:
+        node = node.inputs[0]
+    return node.info.kind is Kind.LOSS
 
 
 def _nothing(_m: Machine, _tensor: Tensor, _arguments: Arguments) -> Value:
@@ -405,7 +455,18 @@ def index(m: Machine, tensor: Tensor, key: Value) -> Value:
     if node.op in ("unknown", "input", "chunk", "parts", "max") and isinstance(key, Const):
         return part(m, tensor, key.value if isinstance(key.value, int) else None)
     extra = [t.node for t in tensors_in(key)]
-    return m.node("index", node, *extra, batch_first=node.batch_first and _keeps_batch(key))
+    batch = (node.batch_first or _is_batch_of_sequences(node, key)) and _keeps_batch(key)
+    return m.node("index", node, *extra, batch_first=batch)
+
+
+def _is_batch_of_sequences(node: NodeDraft, key: Value) -> bool:
+    """Whether three subscripts prove that a batch-first recurrent layer was not given one sequence alone."""
+    while node.op in ("part", "parts") and node.inputs:
+        node = node.inputs[0]
+    if node.layer is None or node.layer.args.get("batch_first") is not True or not isinstance(key, Seq):
+        return False
+    plain = all(isinstance(v, Const) or (isinstance(v, Seq) and v.kind == "slice") for v in key.items)
+    return plain and len(key.items) == 3
 
 
 def _keeps_batch(key: Value) -> bool:

@@ -122,7 +122,11 @@ def seq(items: Iterable[Value], kind: str = "list", exact: bool = True) -> Seq:
 
 @dataclass(eq=False, slots=True)
 class Mapping:
-    """A dict. ``exact``: no other keys; ``rest``: values under keys that are not known."""
+    """A dict; ``rest`` are values under keys that are not known.
+
+    A key that only one of several branches has set holds one of its value and ABSENT. ``closed``: no other keys;
+    ``exact``: no other keys, and all of these are surely there.
+    """
 
     state: State
 
@@ -132,8 +136,12 @@ class Mapping:
         return items
 
     @property
-    def exact(self) -> bool:
+    def closed(self) -> bool:
         return bool(self.state["exact"])
+
+    @property
+    def exact(self) -> bool:
+        return self.closed and not any(may_be_absent(v) for v in self.items.values())
 
     @property
     def rest(self) -> tuple[Value, ...]:
@@ -215,7 +223,8 @@ class Instance:
     """An object of a project's class, or of one of torch's containers.
 
     ``container`` is "Sequential", "ModuleList" or "ModuleDict"; its elements are in
-    ``attrs["_items"]``.
+    ``attrs["_items"]``. ``owner`` is the class that keeps a container. ``last`` is the attribute whose
+    result a library's network returns, where nothing else of it is known.
     """
 
     cls: Class | None
@@ -224,6 +233,8 @@ class Instance:
     is_module: bool = False
     opaque: bool = False
     name: str = ""
+    owner: str = ""
+    last: str = ""
     made: tuple[ModuleScope, ast.AST] | None = None
     in_forward: bool = False
     stored: bool = False
@@ -335,6 +346,7 @@ Value = (
 )
 
 UNK = Unk()
+ABSENT = Unk("<absent>")
 NONE = Const(None)
 TRUE = Const(True)
 FALSE = Const(False)
@@ -416,6 +428,16 @@ def alternatives(value: Value) -> tuple[Value, ...]:
     return value.values if isinstance(value, OneOf) else (value,)
 
 
+def may_be_absent(value: Value) -> bool:
+    """Whether an entry of a dict may not be there."""
+    return isinstance(value, OneOf) and ABSENT in value.values
+
+
+def present(value: Value) -> Value:
+    """An entry of a dict as it is if it is there."""
+    return one_of([v for v in value.values if v != ABSENT]) if isinstance(value, OneOf) else value
+
+
 def one_of(values: list[Value]) -> Value:
     """One of these values; unknown where they are too many."""
     flat: list[Value] = []
@@ -423,8 +445,6 @@ def one_of(values: list[Value]) -> Value:
         for choice in alternatives(value):
             if not any(same(choice, known) for known in flat):
                 flat.append(choice)
-    if len(flat) == 1:
-        return flat[0]
-    if len(flat) > MAX_ALTERNATIVES:
-        return UNK
-    return OneOf(tuple(flat))
+        if len(flat) > MAX_ALTERNATIVES:
+            return UNK
+    return flat[0] if len(flat) == 1 else OneOf(tuple(flat))

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn, overrides
+from torch import nn, overrides
 from torch.nn.modules import module as module_hooks
 from torch.utils import _python_dispatch as dispatch
 from torch.utils.hooks import RemovableHandle
@@ -23,8 +23,7 @@ from relucheck.net import Crash
 from relucheck.tape.aten import AtenOp
 from relucheck.tape.modes import Dispatch, Functions
 from relucheck.tape.recorder import Recorder
-from relucheck.tape.replay import Replay
-from relucheck.tape.steps import Fold
+from relucheck.tape.replay import CallReplay, OperationReplay, Replay
 
 T = TypeVar("T")
 
@@ -60,11 +59,11 @@ class Careful:
     def leave(self, module: nn.Module, output: Any) -> None:
         self._told(lambda r: r.leave(module, output))
 
-    def begin(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Fold | None:
+    def begin(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         return self._told(lambda r: r.begin(func, args, kwargs))
 
-    def unfold(self, fold: Fold, outputs: list[Tensor]) -> None:
-        self._told(lambda r: r.unfold(fold, outputs))
+    def unfold(self, call: Any, out: Any) -> None:
+        self._told(lambda r: r.unfold(call, out))
 
     def before(self, op: AtenOp, args: Sequence[Any], kwargs: Mapping[str, Any]) -> object:
         return self._told(lambda r: r.before(op, args, kwargs))
@@ -87,22 +86,25 @@ class Beneath:
 
     @property
     def running(self) -> bool:
-        return self.operations is not None
+        return self.operations is not None or self.functions is not None
 
-    def start(self, *, how_it_is_called: bool) -> None:
-        """From here on the listener hears every operation, and how and by which module it is called if it needs to."""
-        if self.operations is None:
+    def start(self, recorder: Recorder | Replay) -> None:
+        """From here on the recorder hears what it needs: operations, calls of functions, calls of modules."""
+        if not self.running:
+            compiled_as_written(True)
+        self.listener.recorder = recorder
+        if self.operations is None and not isinstance(recorder, CallReplay):
             self.operations = Dispatch(self.listener)
             _put_operations(self.operations)
-            compiled_as_written(True)
-        if how_it_is_called and self.functions is None:
-            self.functions = Functions(self.listener)
+        if not self.handles and isinstance(recorder, Recorder):
             self.handles = [
                 module_hooks.register_module_forward_pre_hook(self.listener.enter),
                 module_hooks.register_module_forward_hook(
                     lambda module, args, output: self.listener.leave(module, output), always_call=True
                 ),
             ]
+        if self.functions is None and not isinstance(recorder, OperationReplay):
+            self.functions = Functions(self.listener)
             _put_functions(self.functions)
 
     def stop(self) -> None:
@@ -115,18 +117,20 @@ class Beneath:
             _take_functions(self.functions)
         if self.operations is not None:
             _take_operations(self.operations)
+        if self.running:
             compiled_as_written(False)
-        self.functions = self.operations = None
+        self.functions = self.operations = self.listener.recorder = None
 
+    @property
+    def possible(self) -> bool:
+        """Whether a step can be recorded here.
 
-def possible(own: Dispatch | None) -> bool:
-    """Whether a step can be recorded here.
-
-    Not while torch.compile or a fake device traces the code, nor where another recording than one's own runs.
-    """
-    stack = dispatch._get_current_dispatch_mode_stack()
-    busy = any(m.is_infra_mode() or (isinstance(m, Dispatch) and m is not own) for m in stack)
-    return not torch.compiler.is_compiling() and not busy
+        Not while torch.compile or a fake device traces the code, nor where another recording than this one runs.
+        """
+        stack = dispatch._get_current_dispatch_mode_stack()
+        busy = any(m.is_infra_mode() or (isinstance(m, Dispatch) and m is not self.operations) for m in stack)
+        heard = any(isinstance(m, Functions) and m is not self.functions for m in _function_modes())
+        return not (torch.compiler.is_compiling() or busy or heard)
 
 
 def compiled_as_written(now: bool) -> None:

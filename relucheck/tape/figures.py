@@ -114,6 +114,8 @@ def _activation(name: str, counts: Counts, last: frozenset[int], trunk: frozense
         last=counts.node in last,
         trunk=counts.node in trunk,
         signal=counts.signal,
+        cosine=counts.cosine,
+        dimension=counts.dimension,
         histogram=counts.bins.histogram(),
         calls=counts.calls,
         producer=counts.producer,
@@ -154,6 +156,7 @@ def _gradient(
     node = places.get(owner)
     total, update = session.sums.get(name), session.updates.get(name)
     output = session.watch.outputs.get(owner)
+    first = session.first_updates.get(name)
     lost = [session.lost[key].share for key in (owner, name) if key in session.lost]
     return Gradient(
         name=layer_of(name),
@@ -163,7 +166,7 @@ def _gradient(
         weight_norm=weight.norm,
         rms=output.rms if output is not None else None,
         update=update.rms if update is not None else None,
-        first_update=session.first_updates.get(name),
+        first_update=first.rms if first is not None else None,
         rectified=node is not None and any(reader.one_sided for reader in session.net.consumers(node)),
         underflow=max(lost, default=None),
         frozen=weight.frozen,

@@ -22,7 +22,9 @@ _MASKS = frozenset({"masked_fill", "where", "constant", "pad", "index"})
 
 def finite(tensor: Tensor) -> bool:
     """Whether no entry is NaN or infinite; by the norm, which is several times faster than isfinite."""
-    return not tensor.is_floating_point() or tensor.numel() == 0 or math.isfinite(norm(tensor))
+    if not tensor.is_floating_point() or tensor.numel() == 0:
+        return True
+    return math.isfinite(float(tensor.detach()) if tensor.ndim == 0 else norm(tensor))
 
 
 def is_mask(tensor: Tensor) -> bool:

@@ -7,6 +7,7 @@ that an in-place activation after it changes nothing (``register_full_backward_h
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -18,10 +19,18 @@ from relucheck.tape.units import SiteKey
 
 @dataclass(slots=True)
 class Sum:
-    """A running sum of squares over a number of entries."""
+    """A running sum of squares over a number of entries, or over what they weigh."""
 
     squares: float = 0.0
-    count: int = 0
+    count: float = 0
+
+    def add_scaled(self, size: float) -> None:
+        """Adds a norm; one that overflowed under a loss scale, whose step is skipped, stands until another comes."""
+        if math.isfinite(size) and math.isinf(self.squares):
+            self.squares, self.count = 0.0, 0
+        if math.isfinite(size) or not self.count:
+            self.squares += size**2 if math.isfinite(size) else math.inf
+            self.count += 1
 
     @property
     def rms(self) -> float | None:
@@ -29,8 +38,9 @@ class Sum:
 
     @classmethod
     def over(cls, parts: Iterable[Sum]) -> Sum:
-        """The sum over all the entries of several."""
+        """The sum over all the entries of several; those that have overflowed count where no other one does not."""
         parts = list(parts)
+        parts = [p for p in parts if not math.isinf(p.squares)] or parts
         return cls(sum(p.squares for p in parts), sum(p.count for p in parts))
 
 
@@ -38,12 +48,14 @@ class Sum:
 class GradientWatch:
     """What arrives in backward passes at the outputs of layers and of recurrent activations.
 
-    ``half`` are the layers whose output is of fp16, so that their gradients are too.
+    ``half`` are the layers whose output is of fp16, so that their gradients are too. ``scale`` is what the loss
+    of the pass under way was multiplied by, which is taken out of all figures.
     """
 
     outputs: dict[str, Sum] = field(default_factory=dict)
     half: set[str] = field(default_factory=set)
     steps: dict[SiteKey, list[float]] = field(default_factory=dict)
+    scale: float = 1.0
 
     def watch_output(self, layer: str, output: Tensor) -> None:
         """Sums the squares of dL/dz of a layer's output over all passes."""
@@ -54,8 +66,10 @@ class GradientWatch:
         total = self.outputs.setdefault(layer, Sum())
 
         def arrived(gradient: Tensor) -> None:
-            total.squares += norm(gradient) ** 2
-            total.count += gradient.numel()
+            size = norm(gradient) / self.scale
+            if self.scale == 1 or math.isfinite(size):  # a GradScaler skips a step that overflows
+                total.squares += size**2
+                total.count += gradient.numel()
 
         output.register_hook(arrived)  # type: ignore[no-untyped-call]
 
@@ -68,13 +82,16 @@ class GradientWatch:
         norms.append(0.0)
 
         def arrived(gradient: Tensor) -> None:
-            norms[position] = norm(gradient)
+            norms[position] = norm(gradient) / self.scale
 
         output.register_hook(arrived)  # type: ignore[no-untyped-call]
 
 
 _TINY, _HUGE = 1e-15, 1e15
 """Between these, squares of single precision neither underflow nor overflow."""
+
+_AT_ONCE = frozenset({torch.float32, torch.float64, torch.strided})
+"""Types and layouts of tensors whose norms can be taken together."""
 
 
 def norm(tensor: Tensor) -> float:
@@ -96,8 +113,8 @@ def entries_of(tensor: Tensor) -> Tensor:
 
 def norms(tensors: Sequence[Tensor]) -> list[float]:
     """The Frobenius norm of each tensor, with one wait for the device where all are alike."""
-    kinds = {(t.device, t.dtype) for t in tensors}
-    if len(kinds) != 1 or next(iter(kinds))[1] not in (torch.float32, torch.float64):
+    kinds = {(t.device, t.dtype, t.layout) for t in tensors}
+    if len(kinds) != 1 or not _AT_ONCE.issuperset(next(iter(kinds))[1:]):
         return [norm(tensor) for tensor in tensors]
     sizes = torch.stack(torch._foreach_norm([t.detach() for t in tensors])).tolist()
     return [

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from relucheck.measurements import Histogram
+from relucheck.tape.sampling import sampled
 
 BINS = 48
 A_CALL = 16_384
@@ -36,7 +37,7 @@ class Bins:
         """Counts the entries of one tensor, until enough have been."""
         if self.counted >= A_SITE:
             return
-        entries = sampled(z)
+        entries = sample_of(z)
         if not self.counted:
             self.low, self.width = _range(entries)
             self.counts = torch.zeros(BINS + 3, dtype=torch.int64, device=z.device)
@@ -55,15 +56,9 @@ class Bins:
         return Histogram(self.low, self.low + BINS * self.width, tuple(inside), below, above)
 
 
-def sampled(z: Tensor) -> Tensor:
+def sample_of(z: Tensor) -> Tensor:
     """At most ``A_CALL`` entries of a tensor in single precision, evenly from all samples and units."""
-    flat = z.detach().reshape(-1)
-    if flat.numel() > A_CALL:
-        step = math.ceil(flat.numel() / A_CALL)
-        while math.gcd(step, flat.numel()) > 1:  # a common factor would meet the same units again and again
-            step += 1
-        flat = flat[::step]
-    return flat.float()
+    return sampled(z.detach().reshape(-1), A_CALL).float()
 
 
 def _range(entries: Tensor) -> tuple[float, float]:

@@ -5,21 +5,23 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 from functools import partial
 from types import CodeType
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils.hooks import RemovableHandle
 
 from relucheck.measurements import NonFinite, Phase
+from relucheck.tape.alone import CommunicatesError, alone
 from relucheck.tape.batches import Batch, tensors_in
 from relucheck.tape.finite import Hunt, finite, is_mask, kind_of, located
 from relucheck.tape.gathered import Gathered
-from relucheck.tape.gradients import GradientWatch, Sum, norm
+from relucheck.tape.gradients import GradientWatch, Sum, norm, norms
 from relucheck.tape.meeting import in_group
 from relucheck.tape.modes import recording
 from relucheck.tape.names import owner_of
@@ -38,11 +40,13 @@ from relucheck.tape.wrappers import is_dtensor, part_of
 class Inspected:
     """What a network's calls showed since the last backward pass, until the next one is over.
 
+    ``parameters`` are those that it was called with, its own or others (``torch.func.functional_call``).
     ``arrived`` are the norms of dL/dW that its parameters received, by name, ``sizes`` the norms of
     its weights at that time where somebody wants them, ``updates`` the ratios of the optimiser's
-    step after it; ``late`` counts backward passes that brought nothing. Several calls (the time steps of a
-    loop, two halves of a batch) count as one pass. In a distributed training they are the gradients of this
-    process's own batch, before they are averaged over all.
+    step after it; ``late`` counts backward passes that brought nothing. ``scale`` is what a GradScaler multiplied
+    the loss by, and is taken out of all of them. Several calls (the time steps of a loop, two halves of a
+    batch) count as one pass. In a distributed training they are the gradients of this process's own
+    batch, before they are averaged over all.
     """
 
     subject: Subject
@@ -52,6 +56,7 @@ class Inspected:
     stop: CodeType
     training: bool
     scaled: bool
+    parameters: tuple[tuple[str, nn.Parameter], ...] = ()
     batch: Batch | None = None
     output: Any = None
     arrived: dict[str, float] = field(default_factory=dict)
@@ -59,11 +64,13 @@ class Inspected:
     updates: dict[str, float] = field(default_factory=dict)
     handles: list[RemovableHandle] = field(default_factory=list)
     bare: list[Tensor] = field(default_factory=list)
+    empty: dict[str, nn.Parameter] = field(default_factory=dict)
     calls: int = 0
     late: int = 0
     received: dict[int, Tensor] = field(default_factory=dict)
     uses: Counter[str] = field(default_factory=Counter)
     sums: dict[str, Tensor] = field(default_factory=dict)
+    scale: float = 1.0
 
     def feed(self, batch: Batch) -> None:
         """A call is about to run; what an earlier one returned stays known as that."""
@@ -80,10 +87,17 @@ class Inspected:
         self.output = output
         self.calls += 1
         self.recorder.reading_loss = True
-        with _disable_current_modes():  # looking at the output is no step of the network
+        busy = torch._C._len_torch_dispatch_stack() > 0
+        with (
+            _disable_current_modes() if busy else nullcontext()
+        ):  # looking at the output is no step of the network
             self._keep_outputs(output)
         if self.session.watch.half and self.subject.lost is None:
             self._listen_to(output)
+
+    def scaled_by(self, scale: float) -> None:
+        """The backward pass is about to run, of a loss that was multiplied so."""
+        self.scale = self.session.watch.scale = scale
 
     def _keep_outputs(self, output: Any) -> None:
         if isinstance(self.recorder, Recorder):
@@ -98,18 +112,32 @@ class Inspected:
             self.handles.append(tensor.register_hook(partial(self.received.__setitem__, index)))  # type: ignore[no-untyped-call]
 
     def listen(self) -> None:
-        """Notes the norm of every gradient that arrives, without holding on to it."""
-        for name, parameter in self.session.parameters():
-            if parameter.requires_grad and parameter.is_leaf and not is_dtensor(parameter):
-                if parameter._backward_hooks is None:
-                    self.bare.append(parameter)
-                handle = parameter.register_hook(self._noting(name))  # type: ignore[no-untyped-call]
-                self.handles.append(handle)
+        """A backward pass is about to run: notes the norm of every gradient that arrives, without holding on to it.
+
+        Where a parameter has none yet, it is what lies there afterwards, unless somebody takes it away before.
+        """
+        alone = not in_group()
+        for name, parameter in self.parameters:
+            if not parameter.requires_grad or not parameter.is_leaf or is_dtensor(parameter):
+                continue
+            if alone and parameter.grad is None and not parameter._post_accumulate_grad_hooks:
+                self.empty[name] = parameter
+                continue
+            if parameter._backward_hooks is None:
+                self.bare.append(parameter)
+            handle = parameter.register_hook(self._noting(name))  # type: ignore[no-untyped-call]
+            self.handles.append(handle)
+
+    def collect(self) -> None:
+        """The backward pass is over: notes the norms of what lies where there was no gradient."""
+        found = {n: g for n, p in self.empty.items() if (g := p.grad) is not None}
+        sizes = norms(list(found.values()))
+        self.arrived.update({n: size / self.scale for n, size in zip(found, sizes, strict=True)})
+        self.empty.clear()
 
     def _noting(self, name: str) -> Callable[[Tensor], None]:
         def note(gradient: Tensor) -> None:
-            dense = gradient.coalesce().values() if gradient.is_sparse else gradient
-            self.arrived[name] = norm(dense)
+            self.arrived[name] = norm(gradient) / self.scale
 
         return note
 
@@ -127,7 +155,7 @@ class Inspected:
             if self.uses[name] > 1:
                 before = self.sums.get(name)
                 gradient = self.sums[name] = gradient.clone() if before is None else before + gradient
-            self.arrived[name] = norm(gradient)
+            self.arrived[name] = norm(gradient) / self.scale
 
         return note
 
@@ -140,6 +168,7 @@ class Inspected:
                 parameter._backward_hooks = None
         self.handles.clear()
         self.bare.clear()
+        self.empty.clear()
         self.sums.clear()
 
     @property
@@ -148,9 +177,13 @@ class Inspected:
         return bool(self.arrived) and (isinstance(self.recorder, Recorder) or self.recorder.done)
 
     def awaits(self, latest: int) -> bool:
-        """Whether a sound pass has had no gradient yet, and not for so many backward passes."""
+        """Whether a sound pass has had no gradient yet, and not for so many backward passes.
+
+        The whole weights of a network in shards are let go when a backward pass is over, so none is awaited there.
+        """
         followed = isinstance(self.recorder, Recorder) or self.recorder.done
-        return followed and bool(self.calls) and not self.arrived and self.late < latest
+        missing = bool(self.calls) and not self.arrived and not self.subject.sharded
+        return followed and missing and self.late < latest
 
     def park(self) -> None:
         """Another backward pass has gone by; the output is let go, with the graph that hangs off it."""
@@ -163,8 +196,8 @@ class Inspected:
         if isinstance(self.recorder, Replay) and not self.recorder.done:
             self.session.trace, self.subject.varies = None, True
 
-    def keep(self, loss: Tensor | None, scale: float) -> None:
-        """Adds the pass to the window's sums, after its backward pass has run, with its loss scaled so."""
+    def keep(self, loss: Tensor | None) -> None:
+        """Adds the pass to the window's sums, after its backward pass has run."""
         session, batch = self.session, self.batch
         assert batch is not None  # a pass begins with a call
         if session.read is None and isinstance(self.recorder, Recorder):
@@ -172,26 +205,30 @@ class Inspected:
             self.subject.judge(batch)
         if self.received and self.calls == 1:
             outputs = sum(t.requires_grad for t in tensors_in(self.output))
-            self.subject.count_lost(batch, [self.received.get(i) for i in range(outputs)], scale)
+            self.subject.count_lost(batch, [self.received.get(i) for i in range(outputs)], self.scale)
         self.received.clear()
         session.first_batch = None
         for name in session.trained():
-            _add(session.sums, name, self.arrived.get(name))
+            _add(session.sums, name, self.arrived.get(name), self.scale)
         session.sites.end_pass()
         session.samples += session.sites.samples
         session.batches += 1
         self.subject.steps += 1
         if self.subject.non_finite is None and not self._sound(loss):
             self.subject.non_finite = self._culprit(batch, loss)
+        if self.scale != 1:  # the scaler skips a step that overflows
+            self.arrived = {name: size for name, size in self.arrived.items() if math.isfinite(size)}
         self.batch = self.output = None
 
     def weigh(self) -> None:
         """Notes the norms of the weights that a gradient has arrived at."""
-        self.sizes = {
+        own = {
             name: norm(parameter)
             for name, parameter in self.session.parameters()
-            if parameter.ndim >= 2 and name in self.arrived
+            if parameter.ndim >= 2 and name in self.arrived and not is_dtensor(parameter)
         }
+        whole = {name: weight.norm for name, weight in self.session.gathered.items() if weight.ndim >= 2}
+        self.sizes = {name: size for name, size in {**own, **whole}.items() if name in self.arrived}
 
     @property
     def waiting(self) -> bool:
@@ -208,7 +245,8 @@ class Inspected:
     def _culprit(self, batch: Batch, loss: Tensor | None) -> NonFinite:
         """The first operation that is not finite, by another forward pass that leaves no trace.
 
-        In a distributed training there is none, for it would wait for processes whose batch was sound.
+        In a distributed training it is this process's own, and there is none where it would wait for processes whose
+        batch was sound.
         """
         session, step = self.session, self.subject.until
         for tensor in batch.tensors:
@@ -219,7 +257,13 @@ class Inspected:
                 return NonFinite(Phase.PARAMETER, kind_of([part]), name, owner_of(name), step)
         broken = loss is not None and not finite(loss.detach())
         unknown = NonFinite(Phase.FORWARD if broken else Phase.BACKWARD, "NaN", "loss", "", step)
-        return unknown if in_group() else self._hunted(batch, step) or unknown
+        if self.subject.sharded:  # a layer's weights are put together by all
+            return unknown
+        try:
+            with alone():
+                return self._hunted(batch, step) or (replace(unknown, operation="") if broken else unknown)
+        except CommunicatesError:
+            return unknown
 
     def _hunted(self, batch: Batch, step: int) -> NonFinite | None:
         session, hunt = self.session, Hunt()
@@ -241,8 +285,8 @@ def begun(subject: Subject, step: int, stop: CodeType, ranks: int) -> Inspected:
         torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.float16
         for device in ("cpu", "cuda")
     )
-    one = Inspected(subject, step, session, recorder, stop, subject.model.training, scaled)
-    one.listen()
+    parameters = tuple(session.parameters())
+    one = Inspected(subject, step, session, recorder, stop, subject.model.training, scaled, parameters)
     if subject.sharded and isinstance(recorder, Recorder):
         recorder.gathered = Gathered(session.names, one.gather)
     return one
@@ -255,15 +299,17 @@ def _listener(subject: Subject, session: Session, stop: CodeType) -> Recorder | 
     left out would put its windows out of step with the others'.
     """
     if session.trace is not None:
-        return Replay(session.trace, session.sites)
+        return Replay.of(session.trace, session.sites)
     first = session.read is None
     alike = not (subject.varies or subject.sharded or in_group())
     tracer = Tracer.of(subject.model) if first and alike else None
     return Recorder(session.names, session.sites, session.watch, stop, first, tracer=tracer)
 
 
-def _add(sums: dict[str, Sum], name: str, size: float | None) -> None:
+def _add(sums: dict[str, Sum], name: str, size: float | None, scale: float) -> None:
     total = sums.setdefault(name, Sum())
-    if size is not None:
+    if size is not None and scale != 1:
+        total.add_scaled(size)
+    elif size is not None:
         total.squares += size**2
         total.count += 1

@@ -38,7 +38,7 @@ def merged(tallies: Sequence[Tally]) -> Tally:
         watch=_watch([tally.watch for tally in tallies]),
         sums=sums_over([tally.sums for tally in tallies]),
         updates=sums_over([tally.updates for tally in tallies]),
-        first_updates={n: ratio for tally in reversed(tallies) for n, ratio in tally.first_updates.items()},
+        first_updates=sums_over([tally.first_updates for tally in tallies]),
         lost=_lost([tally.lost for tally in tallies]),
         loss_scale=first.loss_scale,
         outputs=_outputs([tally.outputs for tally in tallies]),
@@ -77,6 +77,8 @@ def _counts(ranks: Sequence[Counts]) -> Counts:
         calls=max(counts.calls for counts in ranks),
         raw=all(counts.raw for counts in ranks),
         signal=_largest(counts.signal for counts in ranks),
+        cosine=_smallest(counts.cosine for counts in ranks),
+        dimension=_largest(counts.dimension for counts in ranks),
         certified=tuple(sorted(proved)),
     )
 
@@ -111,6 +113,10 @@ def _outputs(ranks: Sequence[dict[str, KeptOutput]]) -> dict[str, KeptOutput]:
 
 def _earliest(found: Iterable[NonFinite | None]) -> NonFinite | None:
     return min((one for one in found if one is not None), key=lambda one: one.batch, default=None)
+
+
+def _smallest(values: Iterable[float | None]) -> float | None:
+    return min((value for value in values if value is not None), default=None)
 
 
 def _largest(values: Iterable[float | None]) -> float | None:

@@ -20,14 +20,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules import module as module_hooks
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from relucheck.tape.aten import SKIPPED, AtenOp, aten_op
-from relucheck.tape.batches import tensors_in
-from relucheck.tape.steps import Fold
+from relucheck.tape.replay import CallReplay, Replay
 
 
 class Listener(Protocol):
@@ -39,11 +38,11 @@ class Listener(Protocol):
     def leave(self, module: nn.Module, output: Any) -> None:
         """A module's forward has ended."""
 
-    def begin(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Fold | None:
-        """A function of torch is called."""
+    def begin(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """A function of torch is called; what this returns, ``unfold`` gets."""
 
-    def unfold(self, fold: Fold, outputs: list[Tensor]) -> None:
-        """The call that ``begin`` gave a fold for has returned."""
+    def unfold(self, call: Any, out: Any) -> None:
+        """The function has returned."""
 
     def before(self, op: AtenOp, args: Sequence[Any], kwargs: Mapping[str, Any]) -> object:
         """An operation is about to run."""
@@ -89,17 +88,16 @@ class Functions(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        fold = self.recorder.begin(func, args, kwargs)
+        call = self.recorder.begin(func, args, kwargs)
         out = func(*args, **kwargs)
-        if fold is not None:
-            self.recorder.unfold(fold, list(tensors_in(out)))
+        self.recorder.unfold(call, out)
         return out
 
 
 @contextmanager
-def following(replay: Listener) -> Iterator[None]:
-    """Every operation that runs inside is heard, but not how it was called or by which module."""
-    with Dispatch(replay):
+def following(replay: Replay) -> Iterator[None]:
+    """What runs inside is heard as far as a replay needs it, but not by which module it was called."""
+    with Functions(replay) if isinstance(replay, CallReplay) else Dispatch(replay):
         yield
 
 

@@ -37,16 +37,16 @@ def run_pass(session: Session, batch: Batch) -> None:
     session.sites.samples = session.samples_of(batch)
     if session.sites.samples == 0:
         raise ProbeError(f"batch {session.batches} holds no sample (inputs of shape {batch.shapes()})")
-    broken = _broken_input(session, batch)
+    given = _sizes(batch)
     output, loss, recorder = _replayed(session, batch) or _recorded(session, batch)
     with Explained(session, recorder, batch, "backward pass"):
         gradients = backward_of(session, loss)
     sound = _keep_gradients(session, gradients, (loss, *tensors_in(output)))
     session.sites.end_pass()
+    if session.non_finite is None and not sound:
+        session.non_finite = _broken(session, given) or _hunted(session, batch, loss)
     session.samples += session.sites.samples
     session.batches += 1
-    if session.non_finite is None:
-        session.non_finite = None if sound else broken or _hunted(session, batch, loss, session.batches - 1)
 
 
 def _refuse(session: Session, batch: Batch) -> None:
@@ -84,7 +84,7 @@ def _replayed(session: Session, batch: Batch) -> tuple[Any, Tensor, Replay] | No
     """Output and loss of a pass that did what the trace says; otherwise nothing of it counts."""
     if session.trace is None:
         return None
-    replay = Replay(session.trace, session.sites)
+    replay = Replay.of(session.trace, session.sites)
     output, loss = run_recorded(session, replay, batch)
     if replay.done and keep_known_outputs(session, output):
         return output, loss, replay
@@ -177,21 +177,17 @@ def _keep_gradients(
     session: Session, gradients: Mapping[str, Tensor | None], others: Iterable[Tensor]
 ) -> bool:
     """Adds a batch to the sums; whether all of it, and of the others, was finite."""
-    dense = {name: _dense(gradient) for name, gradient in gradients.items() if gradient is not None}
-    looked_at = [_dense(t) for t in others if t.is_floating_point() and t.numel() > 0]
-    sizes = norms([*dense.values(), *looked_at])
+    given = {name: gradient for name, gradient in gradients.items() if gradient is not None}
+    looked_at = [t for t in others if t.is_floating_point() and t.numel() > 0]
+    sizes = norms([*given.values(), *looked_at])
     for name in gradients:
         session.sums.setdefault(name, Sum())
-    for name, size in zip(dense, sizes, strict=False):  # the sizes of the others come after
-        session.sums[name].squares += size**2
+    for name, size in zip(given, sizes, strict=False):  # the sizes of the others come after
+        session.sums[name].squares += (size / session.loss_scale) ** 2
         session.sums[name].count += 1
     if session.batches == 0:
-        session.moving.update({name: int(torch.count_nonzero(gradient)) for name, gradient in dense.items()})
+        session.moving.update({name: int(torch.count_nonzero(entries_of(g))) for name, g in given.items()})
     return all(map(math.isfinite, sizes))
-
-
-def _dense(gradient: Tensor) -> Tensor:
-    return gradient if gradient.layout is torch.strided else entries_of(gradient)
 
 
 def keep_outputs(session: Session, made: Callable[[Tensor], Value | None], output: Any) -> None:
@@ -236,13 +232,21 @@ def _zero_units(tensor: Tensor, axis: int | None) -> Tensor:
     tensor = tensor.unsqueeze(-1) if axis == tensor.ndim else tensor
     unit = tensor.ndim - 1 if axis is None else axis
     others = [d for d in range(tensor.ndim) if d != unit]
-    return (tensor == 0).all(dim=others) if others else tensor == 0
+    if not others or tensor.numel() == 0:
+        return (tensor == 0).all(dim=others) if others else tensor == 0
+    return (tensor.amax(others) == 0) & (tensor.amin(others) == 0)  # several times faster than all()
 
 
-def _broken_input(session: Session, batch: Batch) -> NonFinite | None:
-    """NaN or infinity that the network is given, in its input or its parameters."""
-    for tensor in batch.tensors:
-        if not finite(tensor) and not is_mask(tensor):
+def _sizes(batch: Batch) -> list[tuple[Tensor, Tensor]]:
+    """The inputs with their norms before the model can change them, which are not waited for."""
+    floating = [t.detach() for t in batch.tensors if t.is_floating_point() and t.numel() > 0]
+    return [(tensor, torch.linalg.vector_norm(entries_of(tensor))) for tensor in floating]
+
+
+def _broken(session: Session, given: Iterable[tuple[Tensor, Tensor]]) -> NonFinite | None:
+    """NaN or infinity that the network was given, in its input or its parameters."""
+    for tensor, size in given:
+        if not math.isfinite(float(size)) and not finite(tensor) and not is_mask(tensor):
             return NonFinite(Phase.INPUT, kind_of([tensor]), "input", "", session.batches)
     if session.batches == 0:
         for name, parameter in session.parameters():
@@ -251,8 +255,8 @@ def _broken_input(session: Session, batch: Batch) -> NonFinite | None:
     return None
 
 
-def _hunted(session: Session, batch: Batch, loss: Tensor, index: int) -> NonFinite:
-    """Runs a batch, that of the index, again and looks at every operation for the first that is not finite."""
+def _hunted(session: Session, batch: Batch, loss: Tensor) -> NonFinite:
+    """Runs a batch again and looks at every operation for the first that is not finite."""
     hunt = Hunt()
     probe = Recorder(
         session.names, Sites(session.sites.samples), GradientWatch(), run_recorded.__code__, True, hunt=hunt
@@ -262,5 +266,5 @@ def _hunted(session: Session, batch: Batch, loss: Tensor, index: int) -> NonFini
     suspect = hunt.first
     if suspect is None:
         phase = Phase.BACKWARD if finite(loss) else Phase.FORWARD
-        return NonFinite(phase, kind_of([loss.detach()]), "loss", "", index)
-    return located(suspect, probe.steps, index)
+        return NonFinite(phase, kind_of([loss.detach()]), "loss", "", session.batches)
+    return located(suspect, probe.steps, session.batches)

@@ -13,6 +13,7 @@ from relucheck.net import Net
 from relucheck.tape.batches import LossFunction, ProbeError, batches_of
 from relucheck.tape.figures import affine_of, measurements_of
 from relucheck.tape.first_step import first_updates
+from relucheck.tape.gradients import Sum
 from relucheck.tape.names import Names
 from relucheck.tape.passes import run_pass
 from relucheck.tape.reference import keep_lost_of_probe
@@ -68,14 +69,15 @@ def measure(
             raise ProbeError("batches is empty: a probe needs at least one batch to run the model on")
         keep_lost_of_probe(session)
         if isinstance(optimiser, torch.optim.Optimizer):
-            session.first_updates = first_updates(optimiser, session.parameters(), session.moving)
+            first = first_updates(optimiser, session.parameters(), session.moving)
+            session.first_updates = {name: Sum(ratio**2, 1) for name, ratio in first.items()}
         affine = affine_of(session)
         kind = _kind_of_optimiser(optimiser)
         return Measured.of(replace(session.sealed(training, kind), affine=affine))
 
 
 def _note(session: Session, scaler: torch.amp.GradScaler) -> None:
-    session.loss_scale = float(scaler.get_scale())
+    session.loss_scale = session.watch.scale = float(scaler.get_scale())
 
 
 def refuse_empty(model: nn.Module) -> None:

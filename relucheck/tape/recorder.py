@@ -26,6 +26,7 @@ from relucheck.tape.finite import Hunt
 from relucheck.tape.gathered import Gathered
 from relucheck.tape.gradients import GradientWatch
 from relucheck.tape.idioms import Reading, comparison, read
+from relucheck.tape.likeness import likeness
 from relucheck.tape.names import Names, folded_op, is_activation, owner_of, spelling_of
 from relucheck.tape.places import user_places
 from relucheck.tape.replay import Tracer
@@ -100,7 +101,7 @@ class Recorder:
             value = Value(self._add(step), data=True, batch=axis)
             self.values.put(tensor, value, fresh=False)
         if self.tracer is not None:
-            self.tracer.numbers.given(batch.tensors)
+            self.tracer.given(batch.tensors)
 
     def feed_more(self, batch: Batch) -> None:
         """Declares the inputs of another call; what an earlier one returned stays known as that."""
@@ -124,7 +125,7 @@ class Recorder:
         while self.modules:
             last, _, fold = self.modules[-1]
             if last is module and fold is not None:
-                self.unfold(fold, list(tensors_in(output)))
+                self._unfold(fold, list(tensors_in(output)))
             self.modules.pop()
             if last is module:
                 return
@@ -148,6 +149,8 @@ class Recorder:
 
     def begin(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Fold | None:
         """Starts to fold a call that the table of operations knows as one; None for all others."""
+        if self.tracer is not None and not self.reading_loss:
+            self.tracer.calls.begin(func, args, kwargs)
         spelling, name = spelled(func)
         if spelling is None or op_named(spelling.op).kind not in _FOLDED_KINDS or spelling.op == "clip":
             return None
@@ -167,7 +170,14 @@ class Recorder:
         batch = read.batch if read is not None else None
         return Fold(len(self.steps), op, args, explicit, spelling, inputs, places, batch, read)
 
-    def unfold(self, fold: Fold, outputs: list[Tensor]) -> None:
+    def unfold(self, fold: Fold | None, out: Any) -> None:
+        """A call has returned; what was folded becomes one step."""
+        if self.tracer is not None and not self.reading_loss:
+            self.tracer.calls.end(out)
+        if fold is not None:
+            self._unfold(fold, list(tensors_in(out)))
+
+    def _unfold(self, fold: Fold, outputs: list[Tensor]) -> None:
         """Replaces the steps since the fold began by one, made of the same outputs."""
         held = [(t, v) for t in outputs if (v := self.values.get(t)) is not None and v.data]
         if not held:
@@ -446,6 +456,7 @@ class Recorder:
             if self.detailed:
                 counts.certified = certified(main.source) if where.low == 0 and where.dies else ()
                 counts.signal = between_samples(z, axis, self.sites.samples)
+                counts.cosine, counts.dimension = likeness(z, axis, self.sites.samples)
         return key
 
     def _is_site(self, reading: Reading) -> bool:

@@ -81,7 +81,7 @@ class Session(Tally):
         kept: Mapping[str, object] = {f.name: getattr(self, f.name) for f in fields(Tally)}
         outputs = {name: replace(held, zero=held.zero.cpu()) for name, held in self.outputs.items()}
         for counts in self.sites.counts.values():
-            counts.bins.counts = counts.bins.counts.cpu()
+            counts.settle()
         tally = Tally(**kept)  # type: ignore[arg-type]
         return replace(
             tally, outputs=outputs, weights=self.weights_now(), training=training, optimiser=optimiser

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from relucheck.measurements import DETERMINED_FROM, Affine, NonFinite, Verdict
 from relucheck.tape.affine import affine_path, identities, judge_affine
+from relucheck.tape.alone import CommunicatesError, alone
 from relucheck.tape.batches import Batch
 from relucheck.tape.finite import finite
 from relucheck.tape.meeting import in_group
@@ -96,19 +97,24 @@ class Subject:
     def judge(self, batch: Batch) -> None:
         """Whether the network is affine, asked once, on the first batch, where its operations allow it.
 
-        Never asked in a distributed training: a pass of one's own may wait for the other processes.
+        In a distributed training the passes are this process's own, and the question stays open where the
+        model needs the others, as it always does where its weights are in shards.
         """
         if not self.norms:
             self.norms = {name: weight.norm for name, weight in self.session.weights_now().items()}
-        if self.affine is not None or in_group():
+        if self.affine is not None or self.sharded:
             return
-        path = affine_path(self.session.net, identities(self.session.net, self.model))
+        net = self.session.net
+        path = affine_path(net, identities(net, self.model))
         if path is None:
             self.affine = Affine(Verdict.NOT_AFFINE)
             return
-        with no_trace(self.model):
-            settle_modes(self.model)
-            self.affine = judge_affine(self.model, batch, path, self.session.net)
+        try:
+            with no_trace(self.model), alone():
+                settle_modes(self.model)
+                self.affine = judge_affine(self.model, batch, path, net)
+        except CommunicatesError:
+            self.affine = Affine()
 
     def count_lost(self, batch: Batch, received: Sequence[Tensor | None], scale: float) -> None:
         """What half precision takes from the gradients, asked once, on the first pass that did not overflow.

@@ -38,8 +38,10 @@ class Tally:
 
     ``has_loss``: the passes end in a loss of the user's. ``sums`` are the squares of norm(dL/dW),
     ``updates`` those of norm(change of W) / norm(W) of the optimiser's steps, both by parameter;
-    ``first_updates`` are the ratios of the first step. ``lost`` are the entries of dL/dz (by layer) and
-    dL/dW (by parameter) that half precision loses, of a loss that was multiplied by ``loss_scale``.
+    ``first_updates`` are those of the first step. Of a weight in shards the ratios are weighted by
+    the squared norm of each shard, so that the sum over all shards gives the ratio of the whole weight. ``lost`` are
+    the entries of dL/dz (by layer) and dL/dW (by parameter) that half precision loses, of a loss that was
+    multiplied by ``loss_scale``.
     ``weights`` are the parameters by name, in the model's order.
     """
 
@@ -49,7 +51,7 @@ class Tally:
     watch: GradientWatch = field(default_factory=GradientWatch)
     sums: dict[str, Sum] = field(default_factory=dict)
     updates: dict[str, Sum] = field(default_factory=dict)
-    first_updates: dict[str, float] = field(default_factory=dict)
+    first_updates: dict[str, Sum] = field(default_factory=dict)
     lost: dict[str, Lost] = field(default_factory=dict)
     loss_scale: float = 1.0
     outputs: dict[str, KeptOutput] = field(default_factory=dict)

@@ -62,7 +62,10 @@ class _Pass:
 
 @dataclass(slots=True)
 class Counts:
-    """What one activation site showed over all passes; every tensor has one entry a unit."""
+    """What one activation site showed over all passes; every tensor has one entry a unit.
+
+    They stay where the activations are until ``settle``, so that no pass waits for its device.
+    """
 
     function: str
     plateau: Plateau
@@ -78,16 +81,18 @@ class Counts:
     node: int | None = None
     span: Span | None = None
     signal: float | None = None
+    cosine: float | None = None
+    dimension: float | None = None
     certified: tuple[int, ...] = ()
     bins: Bins = field(default_factory=Bins)
     current: list[_Pass] = field(default_factory=list)
 
     @classmethod
     def start(cls, function: str, plateau: Plateau, seen: _Pass) -> Counts:
-        units = seen.fired.shape[-1]
-        none = torch.zeros(units, dtype=torch.int64)
+        units, device = seen.fired.shape[-1], seen.fired.device
+        none = torch.zeros(units, dtype=torch.int64, device=device)
         by_sample = seen.fired.ndim == 2
-        every = torch.ones(units, dtype=torch.bool)
+        every = torch.ones(units, dtype=torch.bool, device=device)
         return cls(function, plateau, units, by_sample, none, every, none.clone())
 
     def take(self, seen: _Pass) -> None:
@@ -100,13 +105,19 @@ class Counts:
         parts, self.current = self.current, []
         for seen in parts:
             # nothing in place: a tensor made under inference mode must not be changed outside it
-            self.fired = self.fired + _total(seen.fired)
-            self.on = self.on & seen.on.cpu()
+            device = self.fired.device  # that of the first pass, wherever the network is by now
+            self.fired = self.fired + _total(seen.fired).to(device)
+            self.on = self.on & seen.on.to(device)
             if seen.responded is not None:
-                self.responded = self.responded + _total(seen.responded)
+                self.responded = self.responded + _total(seen.responded).to(device)
             self.by_sample &= seen.fired.ndim == 2 and len(parts) == 1
             self.calls = max(self.calls, seen.calls)
         self.samples += samples if parts else 0
+
+    def settle(self) -> None:
+        """Brings the numbers over from the device, once no pass will follow."""
+        self.fired, self.responded = torch.stack((self.fired, self.responded)).cpu().unbind()
+        self.on, self.bins.counts = self.on.cpu(), self.bins.counts.cpu()
 
     @property
     def dead_units(self) -> tuple[int, ...]:
@@ -133,7 +144,7 @@ class Counts:
 
 def _total(events: Tensor) -> Tensor:
     """The number of samples with the event; 0 or 1 where samples cannot be told apart."""
-    return events.sum(0).cpu() if events.ndim == 2 else events.cpu().to(torch.int64)
+    return events.sum(0) if events.ndim == 2 else events.to(torch.int64)
 
 
 def _indices(mask: Tensor) -> tuple[int, ...]:
@@ -226,7 +237,7 @@ def joined(z: Tensor, parts: tuple[int, ...]) -> tuple[Tensor, int]:
 def _seen(z: Tensor, plateau: Plateau) -> _Pass:
     """Reduces (..., positions, units) over positions; NaN counts as fired, never as silent."""
     if math.isinf(plateau.low) and math.isinf(plateau.high):  # LeakyReLU: its slope is never near zero
-        every = torch.ones(z.shape[-1], dtype=torch.bool)
+        every = torch.ones(z.shape[-1], dtype=torch.bool, device=z.device)
         return _Pass(every, None, ~every)
     single = z.shape[-2] == 1
     top = z.squeeze(-2) if single else z.amax(-2)

@@ -8,6 +8,7 @@ first network that is called from outside any other begins the recording, and ``
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -23,10 +24,10 @@ from relucheck.boundary import guarded
 from relucheck.measurements import DETERMINED_FROM
 from relucheck.net import Crash
 from relucheck.tape.batches import Batch, tensors_in
-from relucheck.tape.beneath import Beneath, Careful, possible
+from relucheck.tape.beneath import Beneath, Careful
 from relucheck.tape.inspected import Inspected, begun
 from relucheck.tape.meeting import Meeting
-from relucheck.tape.recorder import Recorder
+from relucheck.tape.replay import Replay
 from relucheck.tape.shares import Seen, seen_over
 from relucheck.tape.subject import Subject
 from relucheck.tape.telling import inspection_of
@@ -80,6 +81,7 @@ class Watcher:
     parked: dict[int, Inspected] = field(default_factory=dict)
     recent: tuple[Inspected, ...] = ()
     scaler: torch.amp.GradScaler | None = None
+    scalers: list[tuple[torch.amp.GradScaler, weakref.ref[Tensor]]] = field(default_factory=list)
     before: list[Before] = field(default_factory=list)
     optimiser: torch.optim.Optimizer | None = None
     optimised: bool = False
@@ -120,7 +122,7 @@ class Watcher:
         if not torch.is_grad_enabled() or not self._within(module):
             return False
         trainable = module is self.only or any(p.requires_grad for p in module.parameters())
-        return trainable and possible(self.recording.operations)
+        return trainable and self.recording.possible
 
     def _within(self, module: nn.Module) -> bool:
         """Whether a module is the network that is asked for, or one of its parts, compiled or not."""
@@ -157,8 +159,7 @@ class Watcher:
             self._forget(held)
             held = self.live[id(module)] = begun(subject, self.step, self.stop, self._present())
         held.feed(batch)
-        self.listener.recorder = held.recorder
-        self.recording.start(how_it_is_called=isinstance(held.recorder, Recorder))
+        self.recording.start(held.recorder)
 
     def _present(self) -> int:
         """The processes whose samples count together with those of this one, itself included."""
@@ -170,6 +171,8 @@ class Watcher:
         held = self.live.get(id(module))
         if held is None:
             return
+        if all(isinstance(one.recorder, Replay) for one in self.live.values()):
+            self.recording.stop()  # the loss is only read where the net is
         if any(t.requires_grad for t in tensors_in(output)):
             held.returned(output)
         else:  # nothing to learn here: a frozen network or a target
@@ -177,7 +180,7 @@ class Watcher:
 
     def _raised(self, module: nn.Module) -> None:
         """A call has ended in an exception: what it did is no pass of its network, nor are earlier calls of it."""
-        self.listener.recorder = None
+        self.recording.stop()
         held = self.live.pop(id(module), None)
         if held is not None:
             held.release()
@@ -190,7 +193,6 @@ class Watcher:
     def _give_up(self) -> None:
         """Ends a recording that no backward pass will come for."""
         self.recording.stop()
-        self.listener.recorder = None
         for held in (*self.live.values(), *self.parked.values()):
             held.release()
         self.live.clear()
@@ -204,16 +206,21 @@ class Watcher:
             self.elsewhere |= threading.get_ident() != self.thread
             return original(loss, *args, **kwargs)
         held = self._recorded()
+        self._guarded(lambda: self._scale(held, loss))
+        for one in held:
+            self._guarded(one.listen)
         done = False
         try:
             with self._at_work():
                 result = original(loss, *args, **kwargs)
             done = True
+            for one in held:
+                self._guarded(one.collect)
         finally:
-            held = self._parted(held) if done else held
             for one in held:
                 one.release()
             if done:
+                held = self._parted(held)
                 if held or self.optimised:
                     self._tell()
                 with self._at_work():  # passes of our own are none of the user's
@@ -232,7 +239,6 @@ class Watcher:
     def _recorded(self) -> tuple[Inspected, ...]:
         if self.recording.running:
             self.recording.stop()
-        self.listener.recorder = None
         held = (*self.parked.values(), *self.live.values())
         self.live.clear()
         self.parked.clear()
@@ -254,7 +260,7 @@ class Watcher:
             if not one.counts:
                 one.drop()
         for one in self.recent if held else ():
-            one.keep(next(tensors_in(loss), None), self._scale())
+            one.keep(next(tensors_in(loss), None))
             if self.logger is not None:
                 one.weigh()
         if held and self.optimiser is not None:  # inside the closure that an optimiser was given
@@ -268,12 +274,21 @@ class Watcher:
 
     # -- gradient scalers ------------------------------------------------------------------------------
 
-    def scaling(self, scaler: torch.amp.GradScaler) -> None:
-        """A GradScaler is about to multiply a loss; its scale is asked for only where it is wanted."""
+    def scaling(self, scaler: torch.amp.GradScaler, scaled: Any) -> None:
+        """A GradScaler has multiplied a loss; its scale is asked for only where it is wanted."""
+        self.scalers = [pair for pair in self.scalers if pair[1]() is not None]
+        self.scalers += [(scaler, weakref.ref(loss)) for loss in tensors_in(scaled)]
         self.scaler = scaler
 
-    def _scale(self) -> float:
-        return float(self.scaler.get_scale()) if self.scaler is not None else 1.0
+    def _scale(self, held: tuple[Inspected, ...], loss: Any) -> None:
+        """Tells the passes what their loss was multiplied by: it was scaled itself, or what it was made of."""
+        scaler = next(
+            (s for s, scaled in self.scalers for t in tensors_in(loss) if t is scaled()), self.scaler
+        )
+        self.scaler = None
+        scale = float(scaler.get_scale()) if held and scaler is not None else 1.0
+        for one in held:
+            one.scaled_by(scale)
 
     # -- optimisers -----------------------------------------------------------------------------------
 
@@ -398,7 +413,8 @@ class Watcher:
 
     def _guarded(self, work: Callable[[], object]) -> None:
         if self.crash is None:
-            done = guarded(work, "", "a training step could not be measured")
+            with torch._C.DisableTorchFunction():  # what is done here is no call of the network's
+                done = guarded(work, "", "a training step could not be measured")
             if isinstance(done, Crash):
                 self.listener.crash = done
 
@@ -452,8 +468,9 @@ class _Patches:
             return self.around(self.of_tensors, tensors, args, kwargs)
 
         def scale(scaler: torch.amp.GradScaler, outputs: Any) -> Any:
-            self.watcher.scaling(scaler)
-            return self.scale(scaler, outputs)
+            scaled = self.scale(scaler, outputs)
+            self.watcher.scaling(scaler, scaled)
+            return scaled
 
         self.own_call, self.own_of_tensor, self.own_of_tensors = call, of_tensor, of_tensors
         self.own_scale = scale

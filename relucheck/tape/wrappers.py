@@ -65,6 +65,20 @@ def is_flat(parameter: Tensor) -> bool:
     return type(parameter).__name__ == "FlatParameter" or getattr(parameter, "_is_flat_param", False)
 
 
+def shards_of(path: str, parameter: Tensor) -> Iterator[tuple[str, int, int]]:
+    """What a flat parameter holds in this process: the name of each weight, where it begins and its entries.
+
+    ``path`` is the flat parameter's own, without prefixes; a flat parameter of another version of torch,
+    which says nothing of its shards, holds nothing that is known.
+    """
+    above = path.rpartition(".")[0]
+    names, infos = getattr(parameter, "_fqns", ()), getattr(parameter, "_shard_param_infos", ())
+    for name, info in zip(names, infos, strict=False):
+        if info.in_shard:
+            whole = without_prefixes(f"{above}.{name}".lstrip("."))
+            yield whole, info.offset_in_shard, info.numel_in_shard
+
+
 def sharded(model: nn.Module) -> bool:
     """Whether ranks hold different parts of the weights, which are whole only while a layer runs."""
     if any(base.__name__ == _FSDP for part in model.modules() for base in type(part).__mro__):

@@ -19,6 +19,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.loggers.logger import DummyLogger
+from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -127,6 +128,28 @@ def test_figures_have_the_steps_of_the_trainers_own_curves() -> None:
     updates = memory.of("relucheck/net.0/update")
     assert updates == pytest.approx({i: model.updates[i] for i in (0, 1, 2, 5, 7)}, rel=1e-4)
     assert set(updates) < set(memory.of("loss"))
+
+
+class Noting(Callback):
+    """Notes norm(dL/dW) of the first layer before the optimiser uses it, when a scaler has taken its scale out."""
+
+    def __init__(self) -> None:
+        self.norms: list[float] = []
+
+    def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
+        self.norms.append(float(pl_module.net[0].weight.grad.norm()))
+
+
+def test_gradients_of_16_mixed_are_told_without_the_loss_scale() -> None:
+    """On the CPU Lightning takes "16-mixed" as a plugin only."""
+    noting, memory = Noting(), Memory()
+    precision = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=2.0**12))
+    check = ReluCheck(every=1, show=False)
+    fitted(Classifier(), check, noting, plugins=precision, logger=memory)
+    told = list(memory.of("relucheck/net.0/gradient").values())
+    assert told == pytest.approx(noting.norms, rel=1e-3)
+    assert all(0.001 < norm < 1 for norm in told)
+    assert check.report.crashes == ()
 
 
 def test_accumulated_batches_share_one_update() -> None:

@@ -147,6 +147,28 @@ def test_silent_units_are_exactly_those_that_did_not_fire(tmp_path: Path, option
     assert [value for _, value in noting.of(f"relucheck/{ACTIVATION}/silent")] == [site.dead_share]
 
 
+class Scaled(TrainerCallback):
+    """Notes norm(dL/dW) with the loss scale in it, before the optimiser takes it out."""
+
+    def __init__(self) -> None:
+        self.norms: list[float] = []
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+        self.norms.append(float(model.get_submodule(DENSE).weight.grad.norm()))
+
+
+def test_gradients_are_told_without_the_loss_scale(tmp_path: Path) -> None:
+    """accelerate uses a scaler on accelerators only; here it is given one."""
+    noting, check, heard = Scaled(), ReluCheckCallback(every=1, show=False), Noting()
+    run = trainer(tmp_path, check, noting, heard, max_grad_norm=0.0)
+    run.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**16)
+    run.train()
+    told = [value for _, value in heard.of(f"relucheck/{DENSE}/gradient")]
+    assert told == pytest.approx([norm / 2.0**16 for norm in noting.norms], rel=1e-5)
+    assert max(told) < 0.01
+    assert check.report.crashes == ()
+
+
 def test_every_reporter_hears_the_figures_once_and_so_does_the_history(tmp_path: Path) -> None:
     noting, last = Noting(), Noting()
     run = trainer(tmp_path, noting, ReluCheckCallback(every=4, first=3, show=False), last, max_steps=10)

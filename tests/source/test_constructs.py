@@ -6,7 +6,7 @@ from textwrap import dedent
 
 import pytest
 
-from relucheck.net import UNKNOWN, Symbol, smaller
+from relucheck.net import UNKNOWN, Arg, Net, Symbol, smaller
 from tests.source.reading import chain, forward, read, read_files
 
 RELUS = {
@@ -747,6 +747,238 @@ def test_a_branch_that_may_not_be_taken_renames_no_layer() -> None:
             return self.fc(x)
     """
     assert chain(read(text)) == ["linear[fc]"]
+
+
+def made(net: Net) -> list[Arg]:
+    """The output widths of the Linears, in the order in which they are made."""
+    return [layer.args["out_features"] for layer in net.layers]
+
+
+def test_decorators_fill_their_registry() -> None:
+    net = read("""
+        widths = {}
+        def register(name):
+            def wrap(f):
+                widths[name] = f()
+                return f
+            return wrap
+        @register("small")
+        def small(): return 8
+        x = torch.randn(2, 4)
+        nn.Linear(4, widths.get("small", 3))(x)
+        nn.Linear(4, 5 if "small" in widths else 6)(x)
+        nn.Linear(4, 5 if "large" in widths else 6)(x)
+        nn.Linear(4, small())(x)
+    """)
+    assert made(net) == [8, 5, 6, 8]
+
+
+def test_a_registry_may_be_an_object_and_decorate_classes() -> None:
+    net = read("""
+        class Registry:
+            def __init__(self): self.known = {}
+            def register(self, cls):
+                self.known[cls.__name__] = cls
+                return cls
+            def __call__(self, cls): return self.register(cls)
+        HEADS, BODIES = Registry(), Registry()
+        @HEADS.register
+        class Head(nn.Linear): pass
+        @BODIES
+        class Body(nn.Linear): pass
+        x = torch.randn(2, 4)
+        HEADS.known["Head"](4, 8)(x)
+        BODIES.known["Body"](4, 9)(x)
+    """)
+    assert made(net) == [8, 9]
+
+
+def test_a_decorator_that_finds_its_module_by_name_fills_registries_of_other_files() -> None:
+    """As timm's ``register_model``: from the function's module come its configurations."""
+    files = {
+        "pkg/__init__.py": "from .models import tiny\n",
+        "pkg/registry.py": """
+            import sys
+            from collections import defaultdict
+            configs, groups = {}, defaultdict(list)
+            def register(fn):
+                module = sys.modules[fn.__module__]
+                if hasattr(module, "__all__"):
+                    module.__all__.append(fn.__name__)
+                else:
+                    module.__all__ = [fn.__name__]
+                groups[fn.__module__.split(".")[-1]].append(fn.__name__)
+                if hasattr(module, "default_cfgs") and fn.__name__ in module.default_cfgs:
+                    configs[fn.__name__] = module.default_cfgs[fn.__name__]
+                return fn
+        """,
+        "pkg/models.py": """
+            from torch import nn
+            from .registry import configs, register
+            default_cfgs = {"tiny": {"classes": 7}}
+            @register
+            def tiny(): return nn.Linear(4, configs.get("tiny", {"classes": 1000})["classes"])
+            @register
+            def other(): return nn.Linear(4, configs.get("other", {"classes": 10})["classes"])
+        """,
+        "train.py": """
+            import torch
+            from pkg import models, registry
+            x = torch.randn(2, 4)
+            models.tiny()(x)
+            models.other()(x)
+            torch.nn.Linear(4, len(registry.groups["models"]))(x)
+            torch.nn.Linear(4, len(models.__all__))(x)
+        """,
+    }
+    nets = {net.path: net for net in read_files(files).nets}
+    assert made(nets["train.py"]) == [7, 10, 2, 2]
+
+
+def test_decorators_run_once_although_a_name_is_used_before_its_definition() -> None:
+    net = read("""
+        names = []
+        def register(f):
+            names.append(f)
+            return f
+        def early(): return late
+        early()
+        @register
+        def late(): pass
+        nn.Linear(4, len(names))(torch.randn(2, 4))
+    """)
+    assert made(net) == [1]
+
+
+def test_what_a_decorator_returns_does_not_hide_the_function() -> None:
+    net = read("""
+        def logged(f):
+            def inner(*args):
+                print(f)
+                return f(*args)
+            return inner
+        @logged
+        def make(): return nn.Linear(4, 8)
+        make()(torch.randn(2, 4))
+    """)
+    assert made(net) == [8]
+
+
+def test_a_decorator_without_an_end_does_not_hide_what_it_decorates() -> None:
+    net = read("""
+        def forever(f):
+            return f() and forever(forever)(forever) if f is not None else [forever(f) for _ in range(64)]
+        @forever
+        def classify(x): return F.cross_entropy(torch.softmax(nn.Linear(4, 8)(x), 1), x)
+    """)
+    assert chain(net) == ["linear", "softmax", "cross_entropy"]
+
+
+def test_a_defaultdict_makes_the_values_of_new_keys() -> None:
+    net = read("""
+        from collections import defaultdict, deque
+        rows, counts = defaultdict(list), defaultdict(int)
+        for name in ("a", "b", "a"):
+            rows[name].append(name)
+            counts[name] += 1
+        x = torch.randn(2, 4)
+        nn.Linear(4, len(rows["a"]))(x)
+        nn.Linear(4, counts["a"] + counts["c"])(x)
+        order = deque([5])
+        order.appendleft(6)
+        nn.Linear(4, order[0])(x)
+    """)
+    assert made(net) == [2, 2, 6]
+
+
+def test_an_object_is_no_dict_unless_its_class_says_so() -> None:
+    net = read("""
+        class Config:
+            width = 8
+        class Table(dict): pass
+        class Odd(unknown.Base): pass
+        x = torch.randn(2, 4)
+        nn.Linear(4, 5 if isinstance(Config(), dict) else 6)(x)
+        nn.Linear(4, 5 if isinstance(Table(), dict) else 6)(x)
+        nn.Linear(4, 5 if isinstance(Odd(), (dict, str)) else 6)(x)
+    """)
+    assert made(net) == [6, 5, UNKNOWN]
+
+
+def test_a_key_that_only_one_branch_sets_may_not_be_there() -> None:
+    net = read("""
+        table = {"sure": 2}
+        if torch.cuda.is_available():
+            table["fast"] = 3
+        x = torch.randn(2, 4)
+        nn.Linear(4, table["sure"])(x)
+        nn.Linear(4, table["fast"])(x)
+        nn.Linear(4, table.get("fast", 5))(x)
+        nn.Linear(4, 6 if "fast" in table else 7)(x)
+        nn.Linear(4, 6 if "sure" in table else 7)(x)
+        nn.Linear(4, 6 if "slow" in table else 7)(x)
+        nn.Linear(4, len(table))(x)
+        table["fast"] = 8
+        nn.Linear(4, len(table))(x)
+    """)
+    assert made(net) == [2, 3, UNKNOWN, UNKNOWN, 6, 7, UNKNOWN, 2]
+
+
+def test_a_key_that_both_branches_set_is_there() -> None:
+    net = read("""
+        table = {}
+        if torch.cuda.is_available():
+            table["width"] = 3
+        else:
+            table["width"] = 3
+        nn.Linear(4, table.get("width", 5))(torch.randn(2, 4))
+    """)
+    assert made(net) == [3]
+
+
+def test_a_key_that_only_a_loop_sets_may_not_be_there() -> None:
+    net = read("""
+        import sys
+        table = {}
+        for name in sys.argv:
+            table["width"] = 3
+        table.setdefault("width", 5)
+        nn.Linear(4, table["width"])(torch.randn(2, 4))
+    """)
+    assert made(net) == [UNKNOWN]
+
+
+def test_an_argument_that_is_passed_on_one_branch_only_is_not_known() -> None:
+    net = read("""
+        class Head(nn.Module):
+            def __init__(self, width=5, depth=2):
+                super().__init__()
+                self.fc = nn.Linear(depth, width)
+        kwargs = {}
+        if torch.cuda.is_available():
+            kwargs["width"] = 3
+        Head(**kwargs)
+    """)
+    assert made(net) == [UNKNOWN]
+    assert net.layers[0].args["in_features"] == 2
+
+
+def test_what_imports_do_does_not_count_for_the_file_that_imports() -> None:
+    """A package of long files is read to its last one, although together they are over one file's budget."""
+    long = """
+        table = {}
+        for i in range(64):
+            for j in range(64):
+                table[i] = j + 1
+    """
+    files = {f"pkg/part{n}.py": long for n in range(4)}
+    files["pkg/__init__.py"] = (
+        "".join(f"from .part{n} import table\n" for n in range(4)) + "from .z import Net\n"
+    )
+    files["pkg/z.py"] = "from torch import nn\nWIDTH = 8\nclass Net(nn.Linear):\n    pass\n"
+    files["train.py"] = "import torch, pkg\npkg.Net(4, pkg.z.WIDTH)(torch.randn(2, 4))\n"
+    nets = {net.path: net for net in read_files(files).nets}
+    assert made(nets["train.py"]) == [8]
 
 
 def test_a_list_that_may_go_on_is_read_as_far_as_it_is_known() -> None:

@@ -77,8 +77,10 @@ def figures(report: TrainingReport) -> Result:
         "fired": {a.name: [round(share * a.samples) for share in a.activity] for a in report.activations},
         "norms": {g.name: (g.norm, g.weight_norm, g.rms) for g in report.gradients},
         "updates": {g.name: g.update for g in report.gradients},
+        "first_updates": {n.name: [g.first_update for g in n.first.gradients] for n in report.networks},
         "networks": [(n.name, n.ranks, n.steps, [m.samples for m in n.moments]) for n in report.networks],
         "findings": [(f.code, f.layer) for f in report.findings],
+        "messages": [f.message for f in report.findings],
         "table": report.table(),
         "crashes": [crash.traceback for crash in report.crashes],
     }
@@ -204,6 +206,80 @@ def not_finite(rank: int, world: int) -> Result:
     return figures(trained(DistributedDataParallel(model), [(x * x, y) for x, y in data]).report)
 
 
+def overflowing(rank: int, world: int) -> list[tuple[Tensor, Tensor]]:
+    """One batch of one rank is so large that the result of ``sensitive``'s first layer is infinite."""
+    data = batches(rank, world)
+    if rank == world - 1:
+        data[0][0].fill_(1e38)
+    return data
+
+
+def sensitive() -> nn.Sequential:
+    model = network()
+    with torch.no_grad():
+        model[0].weight.mul_(100)
+    return model
+
+
+def infinite(rank: int, world: int) -> Result:
+    return figures(trained(DistributedDataParallel(sensitive()), overflowing(rank, world)).report)
+
+
+class Gathering(nn.Module):
+    """A network that, in its forward, waits for all processes: a contrastive loss gathers features like that."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = self.inner(x)
+        every = [torch.empty_like(features) for _ in range(distributed.get_world_size())]
+        distributed.all_gather(every, features.detach())
+        return features - torch.stack(every).mean()
+
+
+def gathering(rank: int, world: int) -> Result:
+    """One rank has a batch that overflows: the other takes no part in a search for the cause."""
+    model = DistributedDataParallel(Gathering(sensitive()))
+    return figures(trained(model, overflowing(rank, world)).report)
+
+
+def linear_gathering(rank: int, world: int) -> Result:
+    """An affine network that gathers: whether it is affine would be asked in passes of one's own."""
+    return figures(trained(DistributedDataParallel(Gathering(linear())), batches(rank, world)).report)
+
+
+def linear() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(8, 16), nn.Linear(16, 16), nn.Linear(16, 3))
+
+
+def affine(rank: int, world: int) -> Result:
+    return figures(trained(DistributedDataParallel(linear()), batches(rank, world)).report)
+
+
+def flat_learning(rank: int, world: int) -> Result:
+    model = FullyShardedDataParallel(network(), device_id=torch.device("cpu"))
+    return figures(trained(model, batches(rank, world), lr=0.05).report)
+
+
+def original_learning(rank: int, world: int) -> Result:
+    model = FullyShardedDataParallel(network(), use_orig_params=True, device_id=torch.device("cpu"))
+    return figures(trained(model, batches(rank, world), lr=0.05).report)
+
+
+def told(rank: int, world: int) -> Result:
+    """Only rank 0 logs what its steps show, of weights in shards."""
+    model, mesh = network(), distributed.device_mesh.init_device_mesh("cpu", (world,))
+    for layer in (model[0], model[2]):
+        fully_shard(layer, mesh=mesh)
+    heard: list[relucheck.Inspection] = []
+    more = {"on_step": heard.append} if rank == 0 else {}
+    trained(fully_shard(model, mesh=mesh), batches(rank, world), lr=0.05, **more)
+    return {"figures": [dict(one.figures) for one in heard]}
+
+
 def probed(rank: int, world: int) -> Result:
     """A probe is one process's own."""
     shards = FullyShardedDataParallel(network(), device_id=torch.device("cpu"))
@@ -269,6 +345,13 @@ GROUPS: dict[str, tuple[int, tuple[Callable[[int, int], Result], ...]]] = {
             seeds,
             uneven,
             not_finite,
+            infinite,
+            gathering,
+            linear_gathering,
+            affine,
+            flat_learning,
+            original_learning,
+            told,
             probed,
             command,
             command_raising,

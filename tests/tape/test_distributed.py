@@ -124,11 +124,61 @@ def test_the_same_with_four_ranks(four: Results) -> None:
         assert four[scenario][3]["fired"] == learnt["fired"]
 
 
-def test_the_updates_are_those_of_every_rank_or_not_known(two: Results) -> None:
-    alone = concatenated(2)
+@pytest.mark.parametrize("scenario", ["ddp_learning", "nested", "flat_learning", "original_learning"])
+def test_the_updates_are_those_of_whole_weights(two: Results, scenario: str) -> None:
+    """Also where no rank holds one: the squares of the shards' changes add up."""
+    alone, result = concatenated(2), two[scenario][0]
     for name, update in alone["updates"].items():
-        assert two["ddp_learning"][0]["updates"][name] == pytest.approx(update, rel=1e-3)
-    assert set(two["nested"][0]["updates"].values()) == {None}
+        assert result["updates"][name] == pytest.approx(update, rel=1e-3)
+    (first,) = alone["first_updates"].values()
+    assert result["first_updates"]["Sequential"] == pytest.approx(first, rel=1e-5)
+
+
+def test_the_same_of_four_shards(four: Results) -> None:
+    """The last layer's weight has three rows, so that one rank has none of it."""
+    alone = concatenated(4)
+    for name, update in alone["updates"].items():
+        assert four["nested"][3]["updates"][name] == pytest.approx(update, rel=1e-3)
+
+
+def test_a_logger_of_one_rank_waits_for_nobody(two: Results) -> None:
+    """Figures of a step are of the process that tells them: of its own batch, and of its shards' change."""
+    first, second = two["told"]
+    assert (len(first["figures"]), second["figures"]) == (
+        ranks.STEPS + 1,
+        [],
+    )  # the last is of the window's end
+    told, plain = first["figures"][0], two["nested"][0]
+    assert set(told) == {
+        f"relucheck/Sequential.{n}/{f}" for n in "024" for f in ("gradient", "elasticity", "update")
+    }
+    weight = told["relucheck/Sequential.0/elasticity"] / told["relucheck/Sequential.0/gradient"]
+    assert weight == pytest.approx(plain["norms"]["0"][1], rel=1e-3)
+
+
+def test_an_affine_network_is_found(two: Results) -> None:
+    for result in two["affine"]:
+        assert result["findings"] == [("RLU621", "2")]
+        assert "one nn.Linear(8, 3) does the same" in result["messages"][0]
+        assert result["crashes"] == []
+
+
+def test_the_operation_that_is_not_finite_is_found_by_the_rank_whose_batch_it_was(two: Results) -> None:
+    for result in two["infinite"]:
+        assert ("RLU614", "0") in result["findings"]
+        assert "Inf appears first in the output of linear in '0' on batch 0" in result["messages"]
+        assert result["crashes"] == []
+
+
+def test_no_pass_is_run_in_which_other_processes_would_have_to_take_part(two: Results) -> None:
+    for result in two["gathering"]:
+        assert [message for message in result["messages"] if "appears first" in message] == [
+            "NaN appears first in the output of loss on batch 0"
+        ]
+        assert result["crashes"] == []
+    for result in two["linear_gathering"]:
+        assert "RLU621" not in [code for code, _ in result["findings"]]
+        assert result["crashes"] == []
 
 
 def test_the_samples_of_all_ranks_fill_a_window(two: Results) -> None:
@@ -334,11 +384,11 @@ def test_every_figure_is_merged() -> None:
     assert {f.name for f in fields(Counts)} == {
         "function", "plateau", "units", "by_sample", "fired", "on", "responded", "samples", "calls", "producer",
         "raw", "node", "span", "signal", "certified", "current",
-        "bins",
+        "bins", "cosine", "dimension",
     }  # fmt: skip
     assert {f.name for f in fields(Session)} - {f.name for f in fields(Tally)} == {
         "model", "names", "loss_fn", "batch_axis", "gathered", "first_batch",
-        "moving", "trace", "reentrant",
+        "moving", "trace", "reentrant", "unbatched",
     }  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from relucheck import probe
-from relucheck.tape.histograms import A_CALL, A_SITE, BINS, Bins, sampled
+from relucheck.tape.histograms import A_CALL, A_SITE, BINS, Bins, sample_of
 
 
 def test_counts_are_those_of_torch() -> None:
@@ -82,7 +82,7 @@ def test_nan_is_not_counted_and_infinities_are_outside() -> None:
 
 def test_a_large_tensor_is_sampled_from_all_units_and_samples() -> None:
     z = torch.arange(64).view(1, 64, 1, 1).expand(32, 64, 28, 28)
-    seen = sampled(z)
+    seen = sample_of(z)
     assert A_CALL // 2 < len(seen) <= A_CALL
     assert seen.unique().tolist() == list(range(64))
     per_unit = torch.bincount(seen.long(), minlength=64)

@@ -421,3 +421,24 @@ def test_the_report_reads_well() -> None:
     report.raise_if_unhealthy("never")
     assert "8 (100%)" in report.table()
     assert '"dead": 8' in report.to_json()
+
+
+class Logarithm(nn.Module):
+    """Takes the logarithm of what may be negative, for a batch whose first number is large."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(x).log() if x[0, 0] > 50 else self.fc(x)
+
+
+@pytest.mark.parametrize(("value", "first"), [(100.0, "log in 'fc'"), (float("nan"), "the input")])
+def test_the_batch_with_the_first_non_finite_value_is_named(value: float, first: str) -> None:
+    batches = [torch.randn(40, 4) for _ in range(4)]
+    batches[2][0, 0] = value
+    report = probe(Logarithm(), [(x, torch.zeros(40, 3)) for x in batches], F.mse_loss)
+    (found,) = [f for f in report.findings if f.code == "RLU614"]
+    assert first in found.message
+    assert "on batch 2" in found.message

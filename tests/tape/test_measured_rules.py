@@ -134,6 +134,44 @@ def test_levels_of_gradient_flow(
 
 
 @pytest.mark.parametrize(
+    ("norm", "arriving", "expected"),
+    [
+        (9e-10, 1e-4, [("RLU611", Severity.WARNING)]),
+        (9e-10, 8e-6, []),  # the loss itself is small
+        (2e-9, 1e-4, []),
+    ],
+)
+def test_gradients_below_the_epsilon_of_adam(
+    norm: float, arriving: float, expected: list[tuple[str, Severity]]
+) -> None:
+    gradients = (layer(norm), layer(norm / 2), layer(norm, rms=arriving))
+    assert said(measurements(gradients=gradients)) == expected
+
+
+def equally_small(gain: float, depth: int, act: type[nn.Module]) -> Report:
+    torch.manual_seed(0)
+    parts: list[nn.Module] = []
+    for _ in range(depth):
+        linear = nn.Linear(64, 64, bias=False)
+        nn.init.normal_(linear.weight, std=gain / 8)
+        parts += [linear, act()]
+    model = nn.Sequential(*parts, nn.Linear(64, 10))
+    return probe(model, [(torch.randn(320, 64), torch.randint(0, 10, (320,)))], nn.CrossEntropyLoss())
+
+
+def test_a_signal_that_vanishes_both_ways_leaves_no_ratio_to_judge() -> None:
+    """tanh is the identity near 0, so its layers differ from bias-free ReLU's in a factor of the output only."""
+    for act, gain in ((nn.Tanh, 0.3), (nn.ReLU, 0.3 * 2**0.5)):
+        found = equally_small(gain, 20, act)
+        elasticities = [g.elasticity or 0.0 for g in found.gradients]
+        assert max(elasticities) < 50 * min(elasticities)
+    (finding,) = [f for f in equally_small(0.3, 20, nn.Tanh).findings if f.code == "RLU611"]
+    assert finding.severity is Severity.WARNING
+    assert finding.layer == "0"
+    assert "RLU611" not in codes(equally_small(0.3, 10, nn.Tanh))  # Adam trains it
+
+
+@pytest.mark.parametrize(
     ("ratio", "more", "expected"),
     [
         (0.15, {}, []),

@@ -18,6 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from relucheck.measurements import Measurements, Verdict, never_seen_bound
+from relucheck.tape.affine import judge_affine
+from relucheck.tape.batches import Batch
 from relucheck.tape.probe import measure
 
 F64 = torch.float64
@@ -118,7 +120,14 @@ BENT: dict[str, nn.Module] = {
 def test_d6n_other_networks_are_not_affine(name: str) -> None:
     model = nn.Sequential(nn.Linear(8, 8), BENT[name], nn.LazyLinear(3))
     model(torch.randn(4, 8))
-    assert measured(model, torch.randn(64, 8)).affine.verdict is Verdict.NOT_AFFINE
+    found = measure(model, [torch.randn(64, 8)])
+    assert found.measurements.affine.verdict is Verdict.NOT_AFFINE
+    bent = judge_affine(
+        model, Batch((torch.randn(64, 8),), {}), (), found.net
+    )  # without a look at the operations
+    assert bent.verdict is Verdict.NOT_AFFINE
+    assert bent.spread is not None
+    assert bent.spread > 1e-3
 
 
 def test_a_relu_that_the_data_never_bends_is_found_at_larger_scales() -> None:
@@ -301,6 +310,15 @@ def test_d14_the_smallest_number_of_half_precision(
         found = measure(model, [x], lambda y: scaler.scale(y.float().sum() * 2.0**exponent)).measurements
     assert (found.gradients[0].underflow, found.loss_scale) == (share, scale)
     assert model.weight.dtype is (torch.float16 if half == "weights" else torch.float32)
+
+
+def test_the_loss_scale_is_taken_out_of_a_probes_gradients() -> None:
+    model, x = nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 2)), torch.randn(8, 3)
+    plain = measured(model, x, loss=lambda y: y.square().sum()).gradients
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**20)
+    scaled = measured(model, x, x, loss=lambda y: scaler.scale(y.square().sum())).gradients
+    for one, other in zip(scaled, plain, strict=True):
+        assert (one.norm, one.rms) == (pytest.approx(other.norm), pytest.approx(other.rms))
 
 
 def test_d14_a_scale_cures_what_does_not_vanish() -> None:

@@ -1,18 +1,24 @@
-"""Later passes that do what the first one did are followed, not read again; others are read in full."""
+"""Later passes that do what the first one did are followed, not read again; others are read in full.
+
+They are followed by their calls of functions where these show all that matters, else by their operations.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from relucheck.measurements import Activation
-from relucheck.tape import inspected, passes
+from relucheck.tape import passes
 from relucheck.tape.probe import measure
 from relucheck.tape.recorder import Recorder
-from relucheck.tape.replay import Replay
+from relucheck.tape.replay import CallReplay, OperationReplay, Replay, Trace, Tracer
+from relucheck.tape.units import Sites
 from relucheck.training import watch
 
 
@@ -155,15 +161,101 @@ class Spelled(nn.Module):
         return self.fc2(self.act(self.fc1(x)))
 
 
-@pytest.mark.parametrize("act", [torch.relu, torch.relu_, masked, in_two_calls, nn.functional.softsign])
+def cut(z: Tensor) -> Tensor:
+    """Parts of the units one after the other, and back."""
+    low, high = z.chunk(2, dim=1)
+    return torch.stack([low.relu(), high.clamp(0, 6)], 1).transpose(1, 2).flatten(1)
+
+
+def into(z: Tensor) -> Tensor:
+    """An item assignment, which returns nothing."""
+    y = torch.zeros_like(z)
+    y[:, 1:] = z[:, 1:].sigmoid()
+    return y
+
+
+def scripted(z: Tensor) -> Tensor:
+    return torch.jit.trace(lambda x: x.relu(), z.detach())(z)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def mapped(z: Tensor) -> Tensor:
+    return torch.vmap(lambda row: torch.tanh(row) + row.relu())(z)
+
+
+def half(z: Tensor) -> Tensor:
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        return nn.functional.softplus(z @ z.T @ z).float()
+
+
+def kept_for_later(z: Tensor) -> Tensor:
+    return checkpoint(torch.relu, z, use_reentrant=False)  # type: ignore[no-any-return]
+
+
+def recurrent(z: Tensor) -> Tensor:
+    torch.manual_seed(0)
+    cell = nn.RNN(12, 12, nonlinearity="relu")
+    return cell(z)[0]  # type: ignore[no-any-return]
+
+
+BY_CALLS: list[Callable[[Tensor], Tensor]] = [
+    torch.relu,
+    torch.relu_,
+    nn.ReLU6(inplace=True),
+    nn.Hardtanh(),
+    nn.GELU("tanh"),
+    masked,
+    in_two_calls,
+    cut,
+    into,
+    kept_for_later,
+]
+BY_OPERATIONS: list[Callable[[Tensor], Tensor]] = [scripted, mapped, recurrent]
+
+
+def how(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets every later pass be read in full, or followed by its operations."""
+    if kind == "read":
+        monkeypatch.setattr(passes, "_replayed", lambda session, batch: None)
+    elif kind == "operations":
+        monkeypatch.setattr(
+            Tracer, "trace", property(lambda t: replace(TRACE(t), calls=None) if TRACE(t) else None)
+        )
+
+
+TRACE = Tracer.trace.fget  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("kind", ["operations", "calls"])
+@pytest.mark.parametrize("act", [*BY_CALLS, *BY_OPERATIONS, nn.functional.softsign, half])
 def test_counts_are_those_of_reading_every_pass(
-    act: Callable[[Tensor], Tensor], monkeypatch: pytest.MonkeyPatch
+    act: Callable[[Tensor], Tensor], kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, inputs = Spelled(act), batches(8, 8, 8)
-    replayed = activations(model, inputs)
-    monkeypatch.setattr(passes, "_replayed", lambda session, batch: None)
+    with monkeypatch.context() as patched:
+        how(kind, patched)
+        replayed = activations(model, inputs)
+    how("read", monkeypatch)
     assert replayed == activations(model, inputs)
-    assert all(site.samples for site in replayed.values())
+    assert all(site.samples == 24 for site in replayed.values())
+
+
+@pytest.mark.parametrize("act", [*BY_CALLS, *BY_OPERATIONS])
+def test_calls_are_followed_where_they_show_everything(
+    act: Callable[[Tensor], Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Replay] = []
+
+    def replay(trace: Trace, sites: Sites) -> Replay:
+        made.append(REPLAY(trace, sites))
+        return made[-1]
+
+    monkeypatch.setattr(Replay, "of", replay)
+    activations(Spelled(act), batches(8, 8, 8))
+    assert [type(replay) for replay in made] == [CallReplay if act in BY_CALLS else OperationReplay] * 2
+    assert all(replay.done for replay in made)
+
+
+REPLAY = Replay.of
 
 
 def test_a_pass_that_turns_out_to_be_another_one_leaves_no_counts() -> None:
@@ -220,16 +312,18 @@ def trained(model: nn.Module, inputs: list[Tensor], **options: int) -> tuple[int
     return watching.report.inspected, {site.name: site.samples for site in network.last.activations}
 
 
-def test_steps_of_a_training_are_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", ["operations", "calls"])
+def test_steps_of_a_training_are_replayed(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    how(kind, monkeypatch)
     model, inputs = Spelled(torch.relu), batches(8, 8, 8, 5)
-    replays = []
-    monkeypatch.setattr(inspected, "Replay", lambda *args: replays.append(1) or Replay(*args))
+    replays: list[Replay] = []
+    monkeypatch.setattr(Replay, "of", lambda *args: replays.append(REPLAY(*args)) or replays[-1])
     with watch(every=1) as watching:
         for x in inputs:
             model(x).square().mean().backward()
     (network,) = watching.report.networks
     (site,) = network.last.activations
-    assert len(replays) == 3
+    assert [type(replay) for replay in replays] == [CallReplay if kind == "calls" else OperationReplay] * 3
     assert site.samples == 29
     assert site.activity == pytest.approx(fired(model.fc1, inputs))
 

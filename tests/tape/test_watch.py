@@ -488,7 +488,87 @@ def test_autocast_and_a_gradient_scaler(dtype: torch.dtype) -> None:
         assert "RLU614" not in [f.code for f in watch.findings]
 
 
-def half(steps: int, scale: float, depth: int = 12) -> Any:
+def scaled(scale: float, *, how: str = "scaler", seen: Any = None) -> Any:
+    """A training in single precision whose loss a GradScaler multiplies; a power of two changes no digit."""
+    torch.manual_seed(0)
+    model = mlp()
+    optimiser = torch.optim.SGD(model.parameters(), 0.1)
+    scaler = torch.amp.GradScaler("cpu", init_scale=scale, enabled=scale != 1)
+    with relucheck.watch(every=1, on_step=seen) as watch:
+        for _ in range(4):
+            optimiser.zero_grad()
+            loss = F.cross_entropy(model(torch.randn(32, 8)), torch.randint(0, 3, (32,)))
+            if how == "halves":  # as gradient accumulation does it
+                loss = scaler.scale(loss) / 2
+            else:
+                loss = scaler.scale(loss / 2)
+            loss.backward()
+            scaler.step(optimiser)
+            scaler.update()
+    return watch.report
+
+
+def numbers(report: Any) -> list[tuple[Any, ...]]:
+    return [(g.norm, g.elasticity, g.rms, g.update) for g in report.gradients]
+
+
+@pytest.mark.parametrize("how", ["scaler", "halves"])
+def test_gradients_are_told_without_the_loss_scale(how: str) -> None:
+    plain: list[Any] = []
+    told: list[Any] = []
+    expected = numbers(scaled(1.0, seen=plain.append))
+    assert numbers(scaled(2.0**16, how=how, seen=told.append)) == [
+        pytest.approx(e, rel=1e-6) for e in expected
+    ]
+    for one, other in zip(told, plain, strict=True):
+        assert one.figures == pytest.approx(other.figures, rel=1e-6)
+
+
+def test_a_loss_that_is_not_scaled_beside_one_that_is() -> None:
+    """Of two networks one is trained with a scaler."""
+
+    def norms(scale: float) -> list[float | None]:
+        torch.manual_seed(0)
+        first, second = mlp(), mlp()
+        scaler = torch.amp.GradScaler("cpu", init_scale=scale, enabled=scale != 1)
+        with relucheck.watch(every=1) as watch:
+            for _ in range(3):
+                x = torch.randn(32, 8)
+                scaler.scale(first(x).sum()).backward()
+                second(x).sum().backward()
+        return [g.norm for g in watch.report.gradients]
+
+    assert norms(1024.0) == pytest.approx(norms(1.0), rel=1e-6)
+
+
+def test_two_losses_that_are_scaled_before_their_backward_passes() -> None:
+    def norms(scale: float) -> list[float | None]:
+        torch.manual_seed(0)
+        first, second = mlp(), mlp()
+        scaler = torch.amp.GradScaler("cpu", init_scale=scale, enabled=scale != 1)
+        with relucheck.watch(every=1) as watch:
+            for _ in range(3):
+                losses = [scaler.scale(model(torch.randn(32, 8)).sum()) for model in (first, second)]
+                for loss in losses:
+                    loss.backward()
+        return [g.norm for g in watch.report.gradients if g.norm is not None]
+
+    assert norms(1024.0) == pytest.approx(norms(1.0), rel=1e-6)
+
+
+def test_a_step_that_overflows_under_a_loss_scale_has_no_gradient_to_tell() -> None:
+    """The scaler skips it and halves its scale: norms are of the steps that count, if there is one."""
+    (network,) = half(2, 2.0**40, depth=2).networks
+    assert [g.norm for g in network.last.gradients] == [float("inf")] * 3
+    heard: list[Any] = []
+    (network,) = half(40, 2.0**40, depth=2, on_step=heard.append).networks
+    first = next(one.step for one in heard if one.figures.get("relucheck/Sequential.0/gradient"))
+    assert 10 < first < 30
+    assert all(value < 10 for one in heard for value in one.figures.values())
+    assert all(0 < (g.norm or 0) < 10 and 0 < (g.rms or 0) < 1 for g in network.last.gradients)
+
+
+def half(steps: int, scale: float, depth: int = 12, on_step: Any = None) -> Any:
     parts: list[nn.Module] = []
     for _ in range(depth):
         parts += [nn.Linear(64, 64), nn.ReLU(inplace=True)]
@@ -496,7 +576,7 @@ def half(steps: int, scale: float, depth: int = 12) -> Any:
     optimiser = torch.optim.SGD(model.parameters(), 1e-3)
     scaler = torch.amp.GradScaler("cpu", init_scale=scale)
     x, y = torch.randn(64, 64), torch.randint(0, 10, (64,))
-    with relucheck.watch(every=1) as watch:
+    with relucheck.watch(every=1, on_step=on_step) as watch:
         for _ in range(steps):
             optimiser.zero_grad()
             with torch.autocast("cpu", torch.float16):
@@ -523,6 +603,20 @@ def test_underflow_is_measured_on_the_first_step_that_does_not_overflow() -> Non
     (network,) = report.networks
     assert network.last.loss_scale < 2.0**40
     assert network.last.gradients[0].underflow == 0.0
+
+
+def test_the_update_of_a_large_weight_is_sampled_over_all_of_its_inputs() -> None:
+    """Images of 32x32 in a row, with an empty left half: half of each unit's weights do not move."""
+    layer = nn.Linear(1024, 1024, bias=False)
+    x = torch.randn(16, 32, 32)
+    x[:, :, :16] = 0
+    before = layer.weight.detach().clone()
+    optimiser = torch.optim.SGD(layer.parameters(), 0.1)
+    with relucheck.watch() as watch:
+        layer(x.flatten(1)).relu().square().mean().backward()
+        optimiser.step()
+    moved = float((layer.weight.detach() - before).norm() / before.norm())
+    assert watch.report.gradients[0].update == pytest.approx(moved, rel=0.03)
 
 
 def test_the_first_update_is_that_of_the_first_step() -> None:

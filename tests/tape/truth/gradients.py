@@ -102,6 +102,9 @@ CASES = (
         nothing,
     ),
     _fault(
+        "20 tanh layers of gain 0.3", "vanishing", lambda: deep(nn.Tanh, 20, gain=0.3), normal(32), nothing
+    ),
+    _fault(
         "50 layers of default initialisation",
         "vanishing",
         lambda: deep(nn.ReLU, 50),
