@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from relucheck.finding import Related, here
-from relucheck.net import Arg, Layer, Net, Node
+from relucheck.net import Arg, Net, Node
 from relucheck.ops import LOSS_EXPECTATION, Kind
 from relucheck.span import Span
 
@@ -188,8 +188,3 @@ def asked_for(node: Node) -> tuple[str, ...]:
 def losses(net: Net) -> Iterator[Node]:
     """The loss nodes of a net."""
     return net.of_kind(Kind.LOSS)
-
-
-def is_named(layer: Layer | None, words: tuple[str, ...]) -> bool:
-    """Whether a layer's name holds one of some words; names may excuse, never accuse."""
-    return layer is not None and any(word in layer.name.lower() for word in words)

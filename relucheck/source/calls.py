@@ -206,9 +206,9 @@ def call_function(m: Machine, function: Function, arguments: Arguments, receiver
         return m.opaque(*arguments.values(), spelling=function.name)
     frame = Frame(function.scope, State(), function.closure, function, receiver)
     _bind_parameters(m, function, arguments, frame)
-    site = m.here()
+    sites, site = m.sites, m.here()
     if site is not None:
-        m.sites.append(site)
+        m.sites = (*sites, site)
     m.depth += 1
     m.running.append(function)
     m.covered.add(id(function.node))
@@ -219,8 +219,7 @@ def call_function(m: Machine, function: Function, arguments: Arguments, receiver
         m.place, m.discarding = outer
         m.running.pop()
         m.depth -= 1
-        if site is not None:
-            m.sites.pop()
+        m.sites = sites
 
 
 def _run(m: Machine, function: Function, frame: Frame) -> Value:

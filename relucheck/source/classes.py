@@ -39,6 +39,11 @@ class ClassFacts:
     _calls: dict[int, dict[str, Calls]] = field(default_factory=dict)
     _instances: dict[int, list[Instance]] | None = None
 
+    def forget(self) -> None:
+        """Let go of what was remembered, once every class has been asked about."""
+        self._instances = self._mentions = None
+        self._calls.clear()
+
     # -- who calls and who contains a class ------------------------------------------------------
 
     def doubted_parameters(self, cls: Class) -> tuple[str, ...]:

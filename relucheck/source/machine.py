@@ -85,8 +85,9 @@ class Machine:
         self.maybe = 0
         self.tests: list[ast.expr] = []
         self.named: dict[int, frozenset[str]] = {}
+        self.sorted_names: dict[frozenset[str], tuple[str, ...]] = {}
         self.guessing = 0
-        self.sites: list[Span] = []
+        self.sites: tuple[Span, ...] = ()
         self.scope_path: list[str] = []
         self.forwards: list[Instance] = []
         self.running: list[Function] = []
@@ -138,7 +139,7 @@ class Machine:
         """Run something apart from all that is going on: an import does not belong to a branch."""
         saved = (self.tape, self.maybe, self.sites, self.scope_path, self.forwards, self.container_span)
         others = (self.discarding, self.place, self.heap.suspend(), self.depth)
-        self.tape, self.maybe, self.sites, self.scope_path = tape, 0, [], []
+        self.tape, self.maybe, self.sites, self.scope_path = tape, 0, (), []
         self.forwards, self.container_span, self.discarding, self.place, self.depth = [], None, None, None, 0
         try:
             yield
@@ -155,7 +156,11 @@ class Machine:
 
     def span_of(self, node: ast.AST, scope: ModuleScope) -> Span:
         """The place of a syntax node."""
-        return scope.document.span(node.lineno, node.col_offset, node.end_lineno, node.end_col_offset)  # type: ignore[attr-defined]
+        found = scope.spans.get(id(node))
+        if found is None:
+            first, last = (node.lineno, node.col_offset), (node.end_lineno, node.end_col_offset)  # type: ignore[attr-defined]
+            found = scope.spans[id(node)] = scope.document.span(*first, *last)
+        return found
 
     def here(self) -> Span | None:
         """The place of the call or operator that is being evaluated."""
@@ -192,7 +197,7 @@ class Machine:
             args=args,
             explicit=explicit,
             span=span,
-            callers=tuple(self.sites),
+            callers=self.sites,
             scope=".".join(self.scope_path),
             spelling=spelling,
             discarded=self._is_discarded(),
@@ -213,7 +218,10 @@ class Machine:
         names = self.names_tested()
         if isinstance(made_under, tuple):
             names |= {name for name in made_under if isinstance(name, str)}
-        return {**args, "under": tuple(sorted(names))} if names else args
+        if not names:
+            return args
+        key = frozenset(names)
+        return {**args, "under": self.sorted_names.setdefault(key, tuple(sorted(names)))}
 
     def names_tested(self) -> frozenset[str]:
         """The names in the tests that the code which runs now stands under."""
@@ -244,7 +252,7 @@ class Machine:
             self._tested(args),
             explicit,
             made=self.here(),
-            callers=tuple(self.sites),
+            callers=self.sites,
             in_forward=bool(self.forwards),
         )
         self.tape.layers.append(draft)

@@ -11,6 +11,7 @@ from functools import cached_property
 from relucheck.source.drafts import Tape
 from relucheck.source.files import Document
 from relucheck.source.values import Class, Const, External, Function, Value
+from relucheck.span import Span
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
@@ -28,7 +29,7 @@ BARE = {
 class ModuleScope:
     """One file of the project while it is read: its names, and what its code has recorded.
 
-    ``called`` and ``building`` remember facts about its syntax nodes, by id.
+    ``called``, ``building`` and ``spans`` remember facts about its syntax nodes, by id.
     ``state`` is "new", "running" or "done": importing a module that is running gives what it has
     defined so far, as in Python.
     """
@@ -41,6 +42,7 @@ class ModuleScope:
     state: str = "new"
     called: dict[int, tuple[frozenset[str], frozenset[str]]] = field(default_factory=dict)
     building: dict[int, bool] = field(default_factory=dict)
+    spans: dict[int, Span] = field(default_factory=dict)
     classes: list[Class] = field(default_factory=list)
     decorator_steps: int = 60_000
 

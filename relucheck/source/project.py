@@ -98,9 +98,19 @@ class Reader:
         classes: list[ModuleClass] = []
         wanted = {scope.path for scope in self.scopes}
         self.each(lambda scope: classes.extend(self.facts.of_file(self.m, scope)))
+        self.forget()
         self.each(lambda scope: nets.append(frozen(scope)))
         unfinished = tuple(u for u in dict.fromkeys(self.m.unfinished) if u.path in wanted)
         return Reading(tuple(nets), tuple(classes), tuple(self.crashes), unfinished)
+
+    def forget(self) -> None:
+        """Let go of all values but what is recorded, to have room for the Nets that are made of that."""
+        self.m.instances.clear()
+        self.m.redirects.clear()
+        self.facts.forget()
+        for scope in self.facts.project.scopes.values():
+            for remembered in (scope.names, scope.spans, scope.called, scope.classes):
+                remembered.clear()
 
     def note_contained(self, scope: ModuleScope) -> None:
         self.m.contained |= self.facts.contained(scope)

@@ -40,13 +40,12 @@ from relucheck.tape.wrappers import is_dtensor, part_of
 class Inspected:
     """What a network's calls showed since the last backward pass, until the next one is over.
 
-    ``parameters`` are those that it was called with, its own or others (``torch.func.functional_call``).
     ``arrived`` are the norms of dL/dW that its parameters received, by name, ``sizes`` the norms of
     its weights at that time where somebody wants them, ``updates`` the ratios of the optimiser's
-    step after it; ``late`` counts backward passes that brought nothing. ``scale`` is what a GradScaler multiplied
-    the loss by, and is taken out of all of them. Several calls (the time steps of a loop, two halves of a
-    batch) count as one pass. In a distributed training they are the gradients of this process's own
-    batch, before they are averaged over all.
+    step after it. ``scale`` is what a GradScaler multiplied the loss by, and is taken out of all of them; ``late``
+    counts backward passes that brought nothing. Several calls (the time steps of a loop, two halves of a batch)
+    count as one pass. In a distributed training they are the gradients of this process's own batch, before they
+    are averaged over all.
     """
 
     subject: Subject
@@ -56,7 +55,7 @@ class Inspected:
     stop: CodeType
     training: bool
     scaled: bool
-    parameters: tuple[tuple[str, nn.Parameter], ...] = ()
+    parameters: tuple[tuple[str, nn.Parameter], ...]
     batch: Batch | None = None
     output: Any = None
     arrived: dict[str, float] = field(default_factory=dict)
@@ -67,6 +66,7 @@ class Inspected:
     empty: dict[str, nn.Parameter] = field(default_factory=dict)
     calls: int = 0
     late: int = 0
+    listening: bool = False
     received: dict[int, Tensor] = field(default_factory=dict)
     uses: Counter[str] = field(default_factory=Counter)
     sums: dict[str, Tensor] = field(default_factory=dict)
@@ -116,7 +116,9 @@ class Inspected:
 
         Where a parameter has none yet, it is what lies there afterwards, unless somebody takes it away before.
         """
-        alone = not in_group()
+        if self.listening:  # since a backward pass that brought nothing
+            return
+        self.listening, alone = True, not in_group()
         for name, parameter in self.parameters:
             if not parameter.requires_grad or not parameter.is_leaf or is_dtensor(parameter):
                 continue
@@ -133,7 +135,6 @@ class Inspected:
         found = {n: g for n, p in self.empty.items() if (g := p.grad) is not None}
         sizes = norms(list(found.values()))
         self.arrived.update({n: size / self.scale for n, size in zip(found, sizes, strict=True)})
-        self.empty.clear()
 
     def _noting(self, name: str) -> Callable[[Tensor], None]:
         def note(gradient: Tensor) -> None:
@@ -177,13 +178,9 @@ class Inspected:
         return bool(self.arrived) and (isinstance(self.recorder, Recorder) or self.recorder.done)
 
     def awaits(self, latest: int) -> bool:
-        """Whether a sound pass has had no gradient yet, and not for so many backward passes.
-
-        The whole weights of a network in shards are let go when a backward pass is over, so none is awaited there.
-        """
+        """Whether a sound pass has had no gradient yet, and not for so many backward passes."""
         followed = isinstance(self.recorder, Recorder) or self.recorder.done
-        missing = bool(self.calls) and not self.arrived and not self.subject.sharded
-        return followed and missing and self.late < latest
+        return followed and bool(self.calls) and not self.arrived and self.late < latest
 
     def park(self) -> None:
         """Another backward pass has gone by; the output is let go, with the graph that hangs off it."""
@@ -285,7 +282,9 @@ def begun(subject: Subject, step: int, stop: CodeType, ranks: int) -> Inspected:
         torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.float16
         for device in ("cpu", "cuda")
     )
-    parameters = tuple(session.parameters())
+    parameters = tuple(
+        session.parameters()
+    )  # those of this call, which torch.func may have put in their places
     one = Inspected(subject, step, session, recorder, stop, subject.model.training, scaled, parameters)
     if subject.sharded and isinstance(recorder, Recorder):
         recorder.gathered = Gathered(session.names, one.gather)

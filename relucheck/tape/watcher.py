@@ -180,7 +180,7 @@ class Watcher:
 
     def _raised(self, module: nn.Module) -> None:
         """A call has ended in an exception: what it did is no pass of its network, nor are earlier calls of it."""
-        self.recording.stop()
+        self.listener.recorder = None
         held = self.live.pop(id(module), None)
         if held is not None:
             held.release()
@@ -217,10 +217,10 @@ class Watcher:
             for one in held:
                 self._guarded(one.collect)
         finally:
+            held = self._parted(held) if done else held
             for one in held:
                 one.release()
             if done:
-                held = self._parted(held)
                 if held or self.optimised:
                     self._tell()
                 with self._at_work():  # passes of our own are none of the user's
