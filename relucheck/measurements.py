@@ -197,7 +197,10 @@ class Phase(Enum):
 
 @dataclass(frozen=True, slots=True)
 class NonFinite:
-    """The first operation whose result is NaN or infinite though what it read was finite."""
+    """The first operation whose result is NaN or infinite though what it read was finite.
+
+    ``operation`` is empty where all that the network computes is finite, and only the loss made of it is not.
+    """
 
     phase: Phase
     value: str

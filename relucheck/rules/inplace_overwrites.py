@@ -118,6 +118,8 @@ NEEDS_OUTPUT = frozenset({"relu", "sigmoid", "tanh", "softmax", "log_softmax", "
 
 # Functions that draw from a distribution: no gradient passes through what they return.
 DRAWS = frozenset({"bernoulli", "multinomial"})
+PARTS = frozenset({"index", "chunk", "part"})
+"""Views that hold a part of the memory, and the values of a tuple."""
 
 
 def check(net: Net) -> Iterator[Finding]:
@@ -131,10 +133,11 @@ def check(net: Net) -> Iterator[Finding]:
 
 def _victim(net: Net, node: Node) -> tuple[Node, str] | None:
     """Who still needs the memory that a node overwrites, and why."""
-    owner = _owner(net, node)
+    path = _path(net, node)
+    owner = path[-1]
     if _saves_result(owner) and owner.inputs and not _ends_in_samples(net, node):
         return owner, f"the backward pass of {call_text(net, owner)} needs its result"
-    for holder in _holders(net, owner, node):
+    for holder in _holders(net, path, node):
         if net.returned(holder) and not holder.maybe:
             return holder, "it is returned as well"
         for reader in net.consumers(holder):
@@ -169,12 +172,12 @@ def _is_same(reader: Node, node: Node) -> bool:
     return reader.op == node.op and node.info.idempotent and not reader.inplace
 
 
-def _owner(net: Net, node: Node) -> Node:
-    """The node whose memory an in-place node writes to, through views."""
-    current = net.nodes[node.inputs[0]]
-    while _is_view(current) and current.inputs:
-        current = net.nodes[current.inputs[0]]
-    return current
+def _path(net: Net, node: Node) -> list[Node]:
+    """What an in-place node writes to: its input, what that is a view of, and so on to the owner of the memory."""
+    path = [net.nodes[node.inputs[0]]]
+    while _is_view(path[-1]) and path[-1].inputs:
+        path.append(net.nodes[path[-1].inputs[0]])
+    return path
 
 
 def _is_view(node: Node) -> bool:
@@ -184,15 +187,22 @@ def _is_view(node: Node) -> bool:
     return node.info.view and node.op not in ("cast", "flatten")
 
 
-def _holders(net: Net, owner: Node, node: Node) -> Iterator[Node]:
-    """The owner of some memory and its views, those after the write too, but not what the write returns."""
-    todo, seen = [owner], {owner.id}
+def _holders(net: Net, path: list[Node], node: Node) -> Iterator[Node]:
+    """The owner of some memory and its views, those after the write too, but not what the write returns.
+
+    Where a part is written (``a`` of ``a, b = x.chunk(2)``), other parts are memory of their own, or other tensors.
+    """
+    part = next((n.id for n in path if n.op in PARTS), None)
+    on_path = {n.id for n in path}
+    todo, seen = [(path[-1], part is not None and path[-1].id != part)], {path[-1].id, node.id}
     while todo:
-        holder = todo.pop()
+        holder, whole = todo.pop()
         yield holder
-        new = [n for n in net.consumers(holder) if _is_view(n) and n.id != node.id and n.id not in seen]
-        seen.update(n.id for n in new)
-        todo.extend(new)
+        for view in net.consumers(holder):
+            other = view.op == "part" or (whole and view.op in PARTS)
+            if _is_view(view) and view.id not in seen and (view.id in on_path or not other):
+                seen.add(view.id)
+                todo.append((view, whole and view.id != part))
 
 
 def _is_alternative(reader: Node, node: Node) -> bool:

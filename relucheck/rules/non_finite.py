@@ -91,6 +91,6 @@ def _message(bad: NonFinite) -> str:
     if bad.phase is Phase.BACKWARD:
         place = f"the gradient of {bad.operation}{after} {batch}"
         return f"{bad.value} appears first in {place}; the forward pass is finite"
-    if bad.operation == "loss" and not bad.layer:  # of a watched training, which is not run again as a whole
+    if not bad.operation:
         return f"the loss is {bad.value} {batch}, while all that the network computes is finite"
     return f"{bad.value} appears first in the output of {bad.operation}{after} {batch}"

@@ -33,7 +33,7 @@ from relucheck.source.values import (
     one_of,
 )
 
-FUNCTION_STEPS = 6_000
+FUNCTION_STEPS = 12_000
 CLASS_STEPS = 20_000
 FILE_STEPS = 60_000
 TOP_LEVEL = "the top level"

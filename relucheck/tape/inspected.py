@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from types import CodeType
 from typing import Any
@@ -258,7 +258,7 @@ class Inspected:
             return unknown
         try:
             with alone():
-                return self._hunted(batch, step) or unknown
+                return self._hunted(batch, step) or (replace(unknown, operation="") if broken else unknown)
         except CommunicatesError:
             return unknown
 
@@ -282,7 +282,9 @@ def begun(subject: Subject, step: int, stop: CodeType, ranks: int) -> Inspected:
         torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.float16
         for device in ("cpu", "cuda")
     )
-    parameters = tuple(session.parameters())  # those of this call, which torch.func may have put in their places
+    parameters = tuple(
+        session.parameters()
+    )  # those of this call, which torch.func may have put in their places
     one = Inspected(subject, step, session, recorder, stop, subject.model.training, scaled, parameters)
     if subject.sharded and isinstance(recorder, Recorder):
         recorder.gathered = Gathered(session.names, one.gather)

@@ -388,7 +388,7 @@ def test_every_figure_is_merged() -> None:
     }  # fmt: skip
     assert {f.name for f in fields(Session)} - {f.name for f in fields(Tally)} == {
         "model", "names", "loss_fn", "batch_axis", "gathered", "first_batch",
-        "moving", "trace", "reentrant",
+        "moving", "trace", "reentrant", "unbatched",
     }  # fmt: skip
 
 
