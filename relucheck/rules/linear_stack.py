@@ -107,7 +107,7 @@ from collections.abc import Iterator
 from relucheck.finding import Finding, Fix, Insert, Rule, Safety, Severity, here
 from relucheck.net import UNKNOWN, Arg, Net, Node, smaller
 from relucheck.ops import Kind
-from relucheck.rules._walk import call_text, place, spans, subjects, width_in, width_out
+from relucheck.rules._walk import call_text, next_steps, place, spans, subjects, width_in, width_out
 from relucheck.span import Span
 
 RULE = Rule("RLU201", "linear-stack", Severity.WARNING, Net, yields_to=("RLU204", "RLU205", "RLU404"))
@@ -139,8 +139,9 @@ def check(net: Net) -> Iterator[Finding]:
     """Report every chain of affine layers once, at its second layer."""
     before = _only_stacked(net, _stacked(net))
     for first in before.values():
-        if first.id not in before:
-            yield _finding(net, _chain(net, first, before))
+        chain = _chain(net, first, before)
+        if first.id not in before and not _shows_shape(net, chain):
+            yield _finding(net, chain)
 
 
 def _stacked(net: Net) -> dict[int, Node]:
@@ -182,6 +183,17 @@ def _chain(net: Net, first: Node, before: dict[int, Node]) -> list[Node]:
     while chain[-1].id in after:
         chain.append(after[chain[-1].id])
     return chain
+
+
+def _shows_shape(net: Net, chain: list[Node]) -> bool:
+    """Whether layers that nothing keeps are applied for the shape of the result: nothing computes with its values."""
+    nameless = [layer for node in chain if (layer := net.layer_of(node)) is not None and not layer.name]
+    computed = (n.kind not in (Kind.RESHAPE, Kind.IDENTITY) for n in next_steps(net, chain[-1], _moves))
+    return len(nameless) == len(chain) and not net.returned(chain[-1]) and not any(computed)
+
+
+def _moves(node: Node) -> bool:
+    return node.kind in (Kind.RESHAPE, Kind.IDENTITY)
 
 
 def _layer_before(net: Net, node: Node) -> Node | None:

@@ -116,17 +116,26 @@ def _product(dims: Shape) -> Dim:
 
 
 def view_shape(source: NodeDraft, sizes: Arg) -> tuple[Shape | None, bool]:
-    """The shape of ``x.view(*sizes)``; a first size taken from axis 0 of x keeps the batch."""
+    """The shape of ``x.view(*sizes)``; a first size taken from axis 0 of a tensor keeps the batch.
+
+    Two sizes taken from its axes 0 and 1 do not: ``length, batch, _ = x.shape`` puts time first.
+    """
     if not isinstance(sizes, tuple):
         return None, False
     dims = tuple(UNKNOWN if size == -1 else _dim(size) for size in sizes)
     first = dims[0] if dims else UNKNOWN
     keeps = isinstance(first, Symbol) and first.base.endswith(".shape[0]") and first.numerator == 1
-    if keeps and len(dims) >= 2:
+    if keeps and len(dims) >= 2 and not _is_second_size(dims[1], first):
         return dims, True
     flattens = bool(source.shape) and len(source.shape or ()) > len(dims) == 2
     same_first = flattens and isinstance(first, int) and source.shape is not None and first == source.shape[0]
     return dims, bool(same_first or (source.batch_first and source.shape and first == source.shape[0]))
+
+
+def _is_second_size(dim: Dim, first: Dim) -> bool:
+    """Whether a size is that of axis 1 of the tensor whose axis 0 gave the first size."""
+    assert isinstance(first, Symbol)
+    return isinstance(dim, Symbol) and dim.base == first.base.replace(".shape[0]", ".shape[1]")
 
 
 def _reduce(shape: Shape | None, batch: bool, args: Mapping[str, Arg]) -> tuple[Shape | None, bool]:
