@@ -76,3 +76,22 @@ def test_of_many_names_some_are_counted() -> None:
     (whole,) = told(unfinished, everything=True)
     assert line.startswith("a.py: f0, f1, f2, f3 and 2 more: each takes")
     assert whole.startswith("a.py: f0, f1, f2, f3, f4, f5: each takes")
+
+
+NET = """
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(2, 2)
+    def forward(self, x):
+        return torch.tanh(self.fc(x))
+"""
+
+
+def test_what_an_unfinished_script_has_called_is_read_alone() -> None:
+    """What the script recorded about the network is taken back with it, so that nobody had read the network."""
+    script = "Net()(torch.ones(1, 2))\nrow = {}\n" + ROUNDS
+    reading = read_files({"a.py": HEADER + NET + script})
+
+    assert reading.unfinished == (Unfinished("a.py", "the top level"),)
+    assert [node.op for node in reading.nets[0].nodes] == ["input", "linear", "tanh"]

@@ -118,6 +118,8 @@ NEEDS_OUTPUT = frozenset({"relu", "sigmoid", "tanh", "softmax", "log_softmax", "
 
 # Functions that draw from a distribution: no gradient passes through what they return.
 DRAWS = frozenset({"bernoulli", "multinomial"})
+INTEGERS = frozenset({"long", "int", "short", "argmax", "argmin", "argsort", "randint", "arange"})
+"""Methods and functions whose result holds integers."""
 PARTS = frozenset({"index", "chunk", "part"})
 """Views that hold a part of the memory, and the values of a tuple."""
 
@@ -135,6 +137,8 @@ def _victim(net: Net, node: Node) -> tuple[Node, str] | None:
     """Who still needs the memory that a node overwrites, and why."""
     path = _path(net, node)
     owner = path[-1]
+    if _holds_integers(owner):
+        return None
     if _saves_result(owner) and owner.inputs and not _ends_in_samples(net, node):
         return owner, f"the backward pass of {call_text(net, owner)} needs its result"
     for holder in _holders(net, path, node):
@@ -150,6 +154,11 @@ def _victim(net: Net, node: Node) -> tuple[Node, str] | None:
             if holder.op != "index" and _needs(net, reader, holder):  # parts may be written back one by one
                 return reader, f"the backward pass of {call_text(net, reader)} needs the old value"
     return None
+
+
+def _holds_integers(node: Node) -> bool:
+    """Whether a tensor holds indices, which are clamped in place to be in range and have no gradient."""
+    return node.spelling.rpartition(".")[2] in INTEGERS
 
 
 def _saves_result(node: Node) -> bool:

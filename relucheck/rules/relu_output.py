@@ -104,7 +104,7 @@ import re
 from collections.abc import Iterator
 
 from relucheck.finding import Finding, Related, Rule, Severity
-from relucheck.net import Net, Node, Output, smaller
+from relucheck.net import Arg, Net, Node, Output, Symbol, smaller
 from relucheck.ops import Domain, Kind
 from relucheck.rules._fix import removal
 from relucheck.rules._walk import (
@@ -140,6 +140,7 @@ _FEATURES = re.compile(
     r"density|positive|nonneg|bottleneck",
     re.IGNORECASE,
 )
+_FEATURE_WIDTH = re.compile(r"features?_?dim|feat(?:ure)?s?_?size|embed|latent|hidden", re.IGNORECASE)
 # ... and so do those that have one of these among the words of their name, or as the last one:
 # a DownSample or a RateNet, and a DoubleConv, but no ConvNet and no TwoLayerNet.
 _PARTS = frozenset({"res", "down", "up", "downsample", "upsample", "mixer", "rate", "count", "depth", "mask"})
@@ -272,9 +273,14 @@ def _ends_network(net: Net, node: Node) -> bool:
 
 
 def _returns_features(net: Net, node: Node) -> bool:
-    """Whether the last width is one of features: 128, 256, 512; classes and targets come in other numbers."""
-    widths = [width_out(net, n) for n in input_origins(net, node)]
-    return all(isinstance(w, int) and w >= FEATURES and w & (w - 1) == 0 for w in widths)
+    """Whether the last width is one of features: 128, 256, 512, or named so; classes come in other numbers."""
+    return all_are(input_origins(net, node), lambda n: _is_of_features(width_out(net, n)))
+
+
+def _is_of_features(width: Arg) -> bool:
+    if isinstance(width, Symbol):
+        return bool(_FEATURE_WIDTH.search(width.base))
+    return isinstance(width, int) and width >= FEATURES and width & (width - 1) == 0
 
 
 def _goes_on_elsewhere(net: Net, node: Node) -> bool:

@@ -225,7 +225,7 @@ def call_function(m: Machine, function: Function, arguments: Arguments, receiver
         m.sites = (*sites, site)
     m.depth += 1
     m.running.append(function)
-    m.covered.add(id(function.node))
+    m.covered.setdefault(id(function.node))
     outer = m.place, m.discarding
     try:
         return _run(m, function, frame)

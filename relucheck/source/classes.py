@@ -86,10 +86,16 @@ class ClassFacts:
         return self._calls[id(scope)]
 
     def contained(self, scope: ModuleScope) -> set[int]:
-        """Classes that some class body mentions: another module may hold an instance of them."""
+        """Classes that some class body mentions: another module may hold an instance of them.
+
+        ``eval(name)(...)`` may mean any class of the file.
+        """
         found: set[int] = set()
         for cls in scope.classes:
-            for name in _names_in_methods(cls.node):
+            names = _names_in_methods(cls.node)
+            if "eval" in names:
+                found |= {id(other.node) for other in scope.classes if other is not cls}
+            for name in names:
                 value = scope.names.get(name)
                 if isinstance(value, Class) and value is not cls:
                     found.add(id(value.node))

@@ -45,7 +45,7 @@ def _run(m: Machine, decorator: ast.expr, decorated: Function | Class, frame: Fr
                 m.call(m, m.evaluate(m, decorator, frame), Arguments((decorated,)))
         except (Exhausted, RecursionError):
             m.tape.cut(marks)
-            m.covered.discard(id(decorated.node))
+            m.covered.pop(id(decorated.node), None)
         finally:
             frame.scope.decorator_steps -= m.steps - begun
             m.place = outer

@@ -111,7 +111,7 @@ class Machine:
         self.scope_path: list[str] = []
         self.forwards: list[Instance] = []
         self.running: list[Function] = []
-        self.covered: set[int] = set()
+        self.covered: dict[int, None] = {}
         self.unfinished: list[Unfinished] = []
         self.instances: list[Instance] = []
         self.contained: set[int] = set()
@@ -171,6 +171,14 @@ class Machine:
     @property
     def too_deep(self) -> bool:
         return self.depth >= MAX_DEPTH or len(self.tape.nodes) > self.max_nodes
+
+    def uncover(self, mark: int) -> None:
+        """Forget which functions a run that is taken back has called, but for the one that it began with.
+
+        What it recorded about them is lost, so they are to be read alone; the first one is not tried again.
+        """
+        while len(self.covered) > mark + 1:
+            self.covered.popitem()
 
     # -- places ---------------------------------------------------------------------------------
 

@@ -57,12 +57,13 @@ def attempt(m: Machine, steps: int, scope: ModuleScope, name: str, run: Callable
     A network of which only half has been read would lack consumers, and lead to false alarms.
     """
     tape = m.tape
-    marks = tape.marks()
+    marks, covered = tape.marks(), len(m.covered)
     try:
         with m.budget(steps):
             run()
     except (Exhausted, RecursionError):
         tape.cut(marks)
+        m.uncover(covered)
         if m.exhausted:
             raise Exhausted from None
         m.unfinished.append(Unfinished(scope.path, name))
