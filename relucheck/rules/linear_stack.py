@@ -238,8 +238,9 @@ def _is_stack(net: Net, first: Node, second: Node) -> bool:
 
 def _is_excused(net: Net, first: Node, second: Node) -> bool:
     layers = (net.layer_of(first), net.layer_of(second))
-    tied = any(layer is not None and layer.args.get("tied_weight") is True for layer in layers)
-    return tied or any(layer is not None and LOW_RANK.search(layer.name) for layer in layers)
+    flags = ("tied_weight", "declined")  # a caller may ask for a builder's layers without activation
+    told = any(layer is not None and layer.args.get(flag) is True for layer in layers for flag in flags)
+    return told or any(layer is not None and LOW_RANK.search(layer.name) for layer in layers)
 
 
 def _same_design(net: Net, first: Node, second: Node) -> bool:

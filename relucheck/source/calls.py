@@ -225,6 +225,7 @@ def call_function(m: Machine, function: Function, arguments: Arguments, receiver
         m.sites = (*sites, site)
     m.depth += 1
     m.running.append(function)
+    m.making.append([])
     m.covered.setdefault(id(function.node))
     outer = m.place, m.discarding
     try:
@@ -232,6 +233,7 @@ def call_function(m: Machine, function: Function, arguments: Arguments, receiver
     finally:
         m.place, m.discarding = outer
         m.running.pop()
+        m.making.pop()
         m.depth -= 1
         m.sites = sites
 

@@ -111,6 +111,7 @@ class Machine:
         self.scope_path: list[str] = []
         self.forwards: list[Instance] = []
         self.running: list[Function] = []
+        self.making: list[list[LayerDraft]] = []
         self.covered: dict[int, None] = {}
         self.unfinished: list[Unfinished] = []
         self.instances: list[Instance] = []
@@ -284,7 +285,14 @@ class Machine:
             in_forward=bool(self.forwards) and not self._may_be_kept(),
         )
         self.tape.layers.append(draft)
+        if self.making:
+            self.making[-1].append(draft)
         return draft
+
+    def decline(self) -> None:
+        """Note at the layers that a function has made so far that the call leaves out an activation on request."""
+        for draft in self.making[-1] if self.making else ():
+            draft.args = {**draft.args, "declined": True}
 
     def _may_be_kept(self) -> bool:
         """Whether a decorator may keep what a function that forward calls returns, so that it runs only once."""

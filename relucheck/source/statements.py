@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -133,8 +134,19 @@ def _return(m: Machine, node: ast.Return, frame: Frame) -> str:
     return Flow.RETURN
 
 
+# ``if activation is not None: layers.append(activation())``, with a call that asks for none.
+_ACTIVATION = re.compile(r"^(?:act|activ|nonlin|non_lin)", re.IGNORECASE)
+
+
+def _asks_for_activation(test: ast.expr) -> bool:
+    """Whether a test is about an activation by its name."""
+    return any(_ACTIVATION.search(name) for name in names_in(test))
+
+
 def _if(m: Machine, node: ast.If, frame: Frame) -> str:
     answer = truth(m.evaluate(m, node.test, frame))
+    if answer is False and not node.orelse and _asks_for_activation(node.test):
+        m.decline()
     with m.under(node.test):
         if answer is not None:
             return execute(m, node.body if answer else node.orelse, frame)
