@@ -114,7 +114,8 @@ def _always_on(node: Node) -> bool:
         return False
     if any(_MODE.search(name) for name in asked_for(node)) or node.args.get("may_be_off") is True:
         return False  # inside `if self.training:`, or with `p if self.training else 0`
-    return node.spelling.startswith(("dropout", "feature")) and not _MEANT.search(node.scope)
+    names = f"{node.scope}.{node.args.get('owner', '')}"
+    return node.spelling.startswith(("dropout", "feature")) and not _MEANT.search(names)
 
 
 def _fix(node: Node) -> Fix | None:

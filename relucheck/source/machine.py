@@ -219,6 +219,8 @@ class Machine:
             args = {**args, "in_container": True}
             span = self.container_span
         args = self._tested(args, layer)
+        if layer is None and op in ("dropout", "feature_dropout") and self.forwards:
+            args = {**args, "owner": self.forwards[-1].class_name}
         draft = NodeDraft(
             op,
             inputs,
