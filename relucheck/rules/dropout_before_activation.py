@@ -67,6 +67,8 @@ def check(net: Net) -> Iterator[Finding]:
     """Report every dropout on pre-activations."""
     for node in net.of_kind(Kind.DROPOUT):
         readers = net.consumers(node)
+        if net.args_of(node).get("p") == 0:
+            continue  # nothing is dropped
         if len(readers) != 1 or not _is_hidden(readers[0]) or not _from_affine(net, node):
             continue
         inside = node.args.get("in_container") is True
