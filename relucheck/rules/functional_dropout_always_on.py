@@ -54,7 +54,8 @@ The safe fix passes `training=self.training`.
 ## Silent on
 
 An explicit `training=True` (Monte Carlo dropout), methods and classes that are named for it, a rate of zero, and
-calls under a test of the mode (`if self.training:`, `if is_train:`, behind `if not self.training: return x`):
+calls under a test of the mode (`if self.training:`, `if dropout_switch:`, behind `if not self.training: return x`). A
+`Prenet` drops at inference as well (Shen et al. 2018, section 2.2):
 
 ```python
 import torch.nn.functional as F

@@ -53,7 +53,7 @@ The unsafe fix passes `inplace=False`.
 
 ## Silent on
 
-Fresh tensors that nobody else holds:
+Fresh tensors that nobody else holds, integers, and probabilities that are only drawn from:
 
 ```python
 import torch

@@ -59,7 +59,8 @@ it and no method is called that these containers lack. The keys of `state_dict()
 
 ## Silent on
 
-Layers that are registered as well, and lists of modules without parameters:
+Layers that are registered as well, one module that was passed in (`self.teacher = [teacher]`), and lists of modules
+without parameters:
 
 ```python
 import torch

@@ -51,7 +51,7 @@ alone: it needs a name in `__init__`.
 ## Silent on
 
 Modules without parameters, layers that are given their weight (`conv.weight = self.kernel`), and layers that are
-made once and kept:
+made once and kept, also by a decorator that may do so:
 
 ```python
 from torch import nn

@@ -41,7 +41,8 @@ The unsafe fix puts a ReLU between every two, behind a normalisation where there
 
 ## Silent on
 
-A middle narrower than both ends (a deliberate low-rank factor), grouped, factorised and patch convolutions:
+A middle narrower than both ends (a deliberate low-rank factor), grouped, factorised and patch convolutions, layers of
+a builder that is asked for no activation (`activation=None`), and those that are applied for the shape of the result:
 
 ```python
 from torch import nn

@@ -40,7 +40,8 @@ the log-softmax inside.
 
 ## Silent on
 
-Log-probabilities in any spelling, and the unreduced form that focal losses use on probabilities:
+Log-probabilities in any spelling, a loss that was chosen by the same name as the call (`if kind == "ce":`), and the
+unreduced form that focal losses use on probabilities:
 
 ```python
 import torch

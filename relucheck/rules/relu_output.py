@@ -61,7 +61,8 @@ alone.
 
 ## Silent on
 
-Encoders and blocks that another module holds, rates of a Poisson loss, and values that go on into further layers:
+Encoders and blocks that another module holds, rates of a Poisson loss, values that go on into further layers or into
+products with others, and a last width of features: one that is named so, or a power of two from 128 on:
 
 ```python
 import torch

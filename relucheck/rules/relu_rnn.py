@@ -32,7 +32,8 @@ The unsafe fix uses tanh.
 
 ## Silent on
 
-Identity or orthogonal recurrent initialisation (IRNN), loops over layers, and gates:
+Identity or orthogonal recurrent initialisation (IRNN), a recurrent weight that another tensor replaces, loops over
+layers, and gates:
 
 ```python
 import torch

@@ -51,7 +51,7 @@ is left alone.
 ## Silent on
 
 Modules without parameters, heads that share their weights side by side, and sharing that a flag asks for
-(`if shared_weights:`):
+(`if shared_weights:`, or an `if` whose other side makes each layer anew):
 
 ```python
 from torch import nn

@@ -47,7 +47,7 @@ dropout of 1 are left alone: what was meant is not known.
 
 ## Silent on
 
-Values that come from arguments or configuration:
+Values that come from arguments or configuration, and a slope that undoes another one of the file (`1 / 0.01`):
 
 ```python
 from torch import nn

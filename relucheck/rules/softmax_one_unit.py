@@ -46,7 +46,8 @@ The unsafe fix uses sigmoid, unless a loss on classes receives the result: then 
 
 ## Silent on
 
-Attention pooling: one score for each element, softmax over the elements:
+A number of outputs that is one only by default, and attention pooling: one score for each element, softmax over the
+elements:
 
 ```python
 import torch
