@@ -19,6 +19,7 @@ import pytest
 from relucheck.chosen import chosen
 from relucheck.config import FAIL_ON, Settings
 from relucheck.finding import Finding
+from relucheck.paths import place
 from relucheck.problems import UsageProblem
 from relucheck.pytest_plugin import check_severity, check_share, too_silent, without_verdict
 from relucheck.saving import page_ready
@@ -199,8 +200,7 @@ def _properties(report: TrainingReport) -> Iterator[tuple[str, object]]:
 
 
 def _line(finding: Finding) -> str:
-    place = f"{finding.span}: " if finding.span is not None else ""
-    return f"{place}{finding.code} {finding.severity.value}: {finding.message}"
+    return f"{place(finding.span)}{finding.code} {finding.severity.value}: {finding.message}"
 
 
 def _demand(report: TrainingReport, demands: Demands) -> None:

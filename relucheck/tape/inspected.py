@@ -282,7 +282,8 @@ def begun(subject: Subject, step: int, stop: CodeType, ranks: int) -> Inspected:
         torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.float16
         for device in ("cpu", "cuda")
     )
-    parameters = tuple(session.parameters())  # those of this call, which torch.func may have put in their places
+    # those of this call, which torch.func may have put in their places
+    parameters = tuple(session.parameters())
     one = Inspected(subject, step, session, recorder, stop, subject.model.training, scaled, parameters)
     if subject.sharded and isinstance(recorder, Recorder):
         recorder.gathered = Gathered(session.names, one.gather)
