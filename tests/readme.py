@@ -18,8 +18,11 @@ ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 INSTALLED = any(point.name == "relucheck" for point in entry_points(group="pytest11"))
 PLUGIN = () if INSTALLED else ("-p", "relucheck.pytest_plugin")
+SCRIPT = "import sys; sys.argv[0] = 'relucheck'; from relucheck.cli import main; main()"
+"""What the installed command does, whose name stands in its help."""
+
 PROGRAMS = {
-    "relucheck": ("-m", "relucheck"),
+    "relucheck": ("-c", SCRIPT),
     "pytest": ("-m", "pytest", "-p", "no:cacheprovider", *PLUGIN),
     "python": (),
 }
