@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from relucheck.config import FAIL_ON
+from relucheck.config import FAIL_ON, check_fail_on
 from relucheck.problems import UsageProblem
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class Checker:
         """
         __tracebackhide__ = True
         check_share(max_dead)
-        check_severity(fail_on)
+        check_fail_on(fail_on)
         ignored = _rules(ignore)
         report = self.probe(model, batches, loss_fn, **options)
         report = _without(report, ignored if max_dead is None else (*ignored, "RLU601"))
@@ -117,12 +117,6 @@ def check_share(max_dead: float | None) -> None:
     """Raises ValueError where a largest share of silent units is no share."""
     if max_dead is not None and not 0 <= max_dead <= 1:
         raise ValueError(f"max_dead is a share of a layer's units, from 0 to 1, not {max_dead}")
-
-
-def check_severity(fail_on: str) -> None:
-    """Raises ValueError where there is no such severity to fail on."""
-    if fail_on not in FAIL_ON:
-        raise ValueError(f"fail_on is one of {', '.join(FAIL_ON)}, not {fail_on!r}")
 
 
 def _rules(ignore: str | Sequence[str]) -> tuple[str, ...]:

@@ -118,11 +118,11 @@ class Inspected:
         """
         if self.listening:  # since a backward pass that brought nothing
             return
-        self.listening, alone = True, not in_group()
+        self.listening, single = True, not in_group()
         for name, parameter in self.parameters:
             if not parameter.requires_grad or not parameter.is_leaf or is_dtensor(parameter):
                 continue
-            if alone and parameter.grad is None and not parameter._post_accumulate_grad_hooks:
+            if single and parameter.grad is None and not parameter._post_accumulate_grad_hooks:
                 self.empty[name] = parameter
                 continue
             if parameter._backward_hooks is None:
