@@ -34,6 +34,7 @@ FAIL_ON = ("error", "warning", "advice", "never")
 
 def check_fail_on(fail_on: str) -> None:
     """Raises ValueError for a word that is no severity, and not ``never``."""
+    __tracebackhide__ = True  # pytest shows the caller's line instead
     if fail_on not in FAIL_ON:
         raise ValueError(f"fail_on is one of {', '.join(FAIL_ON)}, not {fail_on!r}")
 

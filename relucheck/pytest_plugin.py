@@ -115,20 +115,20 @@ class Checker:
 
 def check_share(max_dead: float | None) -> None:
     """Raises ValueError where a largest share of silent units is no share."""
+    __tracebackhide__ = True
     if max_dead is not None and not 0 <= max_dead <= 1:
         raise ValueError(f"max_dead is a share of a layer's units, from 0 to 1, not {max_dead}")
 
 
 def _rules(ignore: str | Sequence[str]) -> tuple[str, ...]:
     """The selectors of rules; raises ValueError, naming the nearest, for unknown ones."""
+    __tracebackhide__ = True
     from relucheck.chosen import chosen
 
-    wrong = ""
     try:
         return chosen((ignore,) if isinstance(ignore, str) else ignore, "ignore")
     except UsageProblem as problem:
-        wrong = str(problem)
-    raise ValueError(wrong)
+        raise ValueError(str(problem)) from None
 
 
 def _without(report: Report, ignore: tuple[str, ...]) -> Report:

@@ -86,6 +86,10 @@ def test_every_option_of_pytest_is_described():
     )
     assert sorted(described) == sorted(set(options))
     assert "--relucheck" in options
+    settings = re.findall(r'addini\("(\w+)"', (PACKAGE / "pytest_plugin.py").read_text(encoding="utf-8"))
+    assert "relucheck_select" in settings
+    text = (DOCS / "commands.md").read_text(encoding="utf-8")
+    assert [setting for setting in settings if f"`{setting}`" not in text] == []
 
 
 def test_every_command_is_described():
