@@ -73,7 +73,7 @@ def key_of(finding: Finding, documents: Mapping[str, Document]) -> Key:
 
 def load(path: str) -> Baseline:
     """The baseline in a file; its paths are relative to the file's folder."""
-    from relucheck.source.files import shown
+    from relucheck.paths import shown
 
     folder = os.path.dirname(path)
     try:

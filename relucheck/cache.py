@@ -21,8 +21,9 @@ from relucheck.config import OWN_FILES, Configuration
 from relucheck.engine import LintResult, lint_documents
 from relucheck.finding import Edit, Finding, Fix, Related, RuleModule, Safety, Severity
 from relucheck.net import Unfinished
+from relucheck.paths import shown
 from relucheck.problems import Problem
-from relucheck.source.files import Document, discover, from_bytes, shown
+from relucheck.source.files import Document, discover, from_bytes
 from relucheck.span import Span
 from relucheck.version import __version__
 from relucheck.writing import write_whole

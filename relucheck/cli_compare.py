@@ -43,7 +43,7 @@ _PERIOD = 0.5  # seconds between two states of the live line
 )
 @click.option("--live/--no-live", default=None, help="Show a line of progress (default: on a terminal).")
 def compare(target: str, **given: Any) -> int:
-    """What would help? Train an experiment with one thing changed at a time.
+    """Find out what would help: train with one thing changed at a time.
 
     TARGET is train.py:make_experiment or package.module:make_experiment, a function of the seed or of
     nothing that returns a relucheck.Experiment. Every change starts from the same initial state and sees

@@ -288,9 +288,14 @@ def _reported(
 def _status(options: Options, result: LintResult, *, found: bool) -> int:
     """The exit status, after saying what went wrong."""
     _say(result, options.verbose)
-    if result.crashes or any(problem.fatal for problem in result.problems):
+    if _broken(result):
         return BROKEN
     return FOUND if found and not options.exit_zero else OK
+
+
+def _broken(result: LintResult) -> bool:
+    """Whether something that was to be judged was not."""
+    return bool(result.crashes) or any(problem.fatal for problem in result.problems)
 
 
 def _selectors(options: tuple[str, ...], name: str, known: Known) -> tuple[str, ...]:
@@ -358,7 +363,9 @@ def _report(result: LintResult, options: Options, rules: Sequence[RuleModule]) -
     from relucheck.report._fixable import fixable
 
     closing = fixable(result.findings, unsafe=options.unsafe_fixes, fixed=options.wants_fixes)
-    view = View(result.findings, read_line, rules=rules, colour=colour, closing=closing)
+    view = View(
+        result.findings, read_line, rules=rules, colour=colour, closing=closing, partial=_broken(result)
+    )
     shown = tuple(finding for finding in result.findings if options.shows(finding.fix))
     if shown:
         from relucheck.cli_fix import text_edits

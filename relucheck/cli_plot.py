@@ -28,7 +28,7 @@ _output = click.option(
 
 @click.group()
 def plot() -> None:
-    """Draw single pictures: of a report's network, or of the activation functions."""
+    """Draw pictures of a saved report, or of the activation functions."""
 
 
 @plot.command()

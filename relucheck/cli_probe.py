@@ -76,9 +76,10 @@ class Shape:
     help="Least severity that makes the exit status 1.",
 )
 def probe(model: str, inputs: tuple[str, ...], **given: Any) -> int:
-    """Run real passes of MODEL, package.module:factory, and measure its activations and gradients.
+    """Measure the activations and gradients of a network on real passes.
 
-    The factory is called without arguments and returns an nn.Module; a class or an instance does too.
+    MODEL is package.module:factory or file.py:factory. The factory is called without arguments and returns
+    an nn.Module; a class or an instance does too.
     """
     shapes = tuple(shape_of(text) for text in inputs)
     page_ready("--html", given["html"])

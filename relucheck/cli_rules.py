@@ -28,7 +28,7 @@ _FORMAT = click.option(
 @click.option("--all", "every", is_flag=True, help="Explain every rule.")
 @_FORMAT
 def rule(rule: str | None, every: bool, output_format: str) -> int:
-    """Explain a rule: what it does, why, an example and what to write instead."""
+    """Explain a rule: why it matters, an example, what to write instead."""
     from relucheck.engine import load_rules
 
     if every == (rule is not None):

@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -83,11 +84,12 @@ class Ending:
 @click.option("--live/--no-live", default=None, help="Show a line of progress (default: on a terminal).")
 @click.argument("script", nargs=-1, type=click.UNPROCESSED, metavar="[SCRIPT] [ARGS]...")
 def run(module: str | None, script: tuple[str, ...], **given: Any) -> int:
-    """Run a training script and watch its networks: silent units and gradients over the steps.
+    """Run a training script, and watch its units and gradients.
 
-    One step is one backward pass. The status is the script's own where that is not 0; else 1 where
-    there are findings. In a distributed training (torchrun ... -m relucheck run train.py) rank 0
-    reports on all ranks, and its status alone tells of findings.
+    Behind it stands the report: silent units and gradients over the steps, and what was found. One step
+    is one backward pass. The status is the script's own where that is not 0; else 1 where there are
+    findings. In a distributed training (torchrun ... -m relucheck run train.py) rank 0 reports on all
+    ranks, and its status alone tells of findings.
     """
     target = _target(module, script)
     page_ready("--html", given["html"])
@@ -123,8 +125,21 @@ def _target(module: str | None, script: tuple[str, ...]) -> Target:
     if not script:
         raise UsageProblem("name the script to run, as in relucheck run train.py, or a module with -m")
     if not os.path.isfile(script[0]):
+        if script[0].startswith("-"):
+            raise _unknown(script[0].split("=", 1)[0])
         raise UsageProblem(f"{script[0]}: there is no such file")
     return Target(script[0], False, script[1:])
+
+
+def _unknown(option: str) -> click.NoSuchOption:
+    """The error for an option that run does not have, with those that are spelled alike.
+
+    click itself cannot know: what stands behind the script's name is the script's.
+    """
+    known = [name for parameter in run.params for name in parameter.opts if name.startswith("-")]
+    return click.NoSuchOption(
+        option, possibilities=get_close_matches(option, known), ctx=click.get_current_context()
+    )
 
 
 def _watched(target: Target, given: dict[str, Any], line: Line | None) -> tuple[Ending, TrainingReport]:

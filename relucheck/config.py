@@ -28,8 +28,21 @@ DEFAULT_EXCLUDE = (
     "site-packages",
     "venv",
 )
-FAIL_ON = ("error", "warning", "advice", "never")
 OWN_FILES = ("relucheck.toml", ".relucheck.toml")
+FAIL_ON = ("error", "warning", "advice", "never")
+
+
+def check_fail_on(fail_on: str) -> None:
+    """Raises ValueError for a word that is no severity, and not ``never``."""
+    __tracebackhide__ = True  # pytest shows the caller's line instead
+    if fail_on not in FAIL_ON:
+        raise ValueError(f"fail_on is one of {', '.join(FAIL_ON)}, not {fail_on!r}")
+
+
+def rank_to_fail_on(fail_on: str) -> int:
+    """The rank from which findings fail; ``never`` is above all of them. Raises ValueError for other words."""
+    check_fail_on(fail_on)
+    return max(severity.rank for severity in Severity) + 1 if fail_on == "never" else Severity(fail_on).rank
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +90,7 @@ class Settings:
     @property
     def fail_rank(self) -> int:
         """The rank from which a finding makes the run fail; beyond every rank for ``never``."""
-        return len(FAIL_ON) if self.fail_on == "never" else Severity(self.fail_on).rank
+        return rank_to_fail_on(self.fail_on)
 
 
 @lru_cache(maxsize=256)

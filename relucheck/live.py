@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from relucheck.config import FAIL_ON, Configuration, Settings
+from relucheck.config import Configuration, Settings, rank_to_fail_on
 from relucheck.engine import in_order, load_rules, raw_findings, selected, without_commented, yielded
-from relucheck.finding import Finding, Related, RuleModule, Severity
+from relucheck.finding import Finding, Related, RuleModule
 from relucheck.measurements import Activation, Gradient, Measurements
 from relucheck.net import Crash, Net, Node
 from relucheck.span import Span
@@ -87,13 +87,6 @@ class Report:
         if failing:
             count = f"{len(failing)} finding{'s' if len(failing) > 1 else ''}"
             raise AssertionError(f"{self.measurements.name} is not healthy: {count}\n\n{self.table()}")
-
-
-def rank_to_fail_on(fail_on: str) -> int:
-    """The rank from which findings fail; raises ValueError where there is no such severity."""
-    if fail_on not in FAIL_ON:
-        raise ValueError(f"fail_on is one of {', '.join(FAIL_ON)}, not {fail_on!r}")
-    return max(severity.rank for severity in Severity) + 1 if fail_on == "never" else Severity(fail_on).rank
 
 
 def probe(

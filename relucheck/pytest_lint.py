@@ -7,17 +7,20 @@ decides what is said about it in another.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from relucheck.finding import Finding, Severity
+from relucheck.finding import Finding
+from relucheck.paths import place
+from relucheck.problems import UsageProblem
 
-FAILING = Severity.WARNING
-"""The severity from which a file fails, as in ``relucheck lint``."""
+_EVERYWHERE = ""
+"""The path of what keeps every file from being judged."""
 
 
 @dataclass(slots=True)
@@ -25,7 +28,7 @@ class Linting:
     """The plugin object of one run with ``--relucheck-lint``."""
 
     paths: list[Path] = field(default_factory=list)
-    found: dict[str, list[Finding]] | None = None
+    said: Mapping[str, Sequence[str]] | None = None
 
     def pytest_collect_file(self, file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
         """A Python file as one test, beside the tests in it."""
@@ -34,16 +37,35 @@ class Linting:
         self.paths.append(file_path)
         return LintFile.of(parent, file_path, self)
 
-    def findings(self, path: Path) -> list[Finding]:
-        """The findings of one file; the first call reads all files."""
-        if self.found is None:
-            from relucheck.api import findings_in
+    def complaints(self, path: Path) -> list[str]:
+        """What is wrong with one file, a line each; the first call reads all files.
 
-            self.found = {}
-            for finding in findings_in(sorted(map(str, set(self.paths)))):
-                if finding.span is not None:
-                    self.found.setdefault(os.path.abspath(finding.span.path), []).append(finding)
-        return self.found.get(str(path), [])
+        Raises UsageProblem where the settings cannot be followed.
+        """
+        if self.said is None:
+            self.said = _complaints(sorted(map(str, set(self.paths))))
+        return [*self.said.get(str(path), ()), *self.said.get(_EVERYWHERE, ())]
+
+
+def _complaints(paths: Sequence[str]) -> Mapping[str, Sequence[str]]:
+    """By file: what fails as it would fail ``relucheck lint``, and what kept it from being judged."""
+    from relucheck.config import Discovered
+    from relucheck.engine import failing, known_rules, lint_paths, load_rules
+
+    rules = load_rules()
+    configuration = Discovered(known_rules(rules))
+    result = lint_paths(paths, configuration, rules)
+    said: defaultdict[str, list[str]] = defaultdict(list)
+    for problem in result.problems:
+        if problem.fatal:
+            said[os.path.abspath(problem.path)].append(str(problem))
+    for crash in result.crashes:
+        where = os.path.abspath(crash.path) if crash.path else _EVERYWHERE
+        said[where].append(f"internal error: {crash.message}")
+    for finding in result.findings:
+        if finding.span is not None and failing([finding], configuration):
+            said[os.path.abspath(finding.span.path)].append(_line(finding))
+    return said
 
 
 class LintFile(pytest.File):
@@ -64,19 +86,18 @@ class LintFile(pytest.File):
 
 
 class LintItem(pytest.Item):
-    """The test that a file has no finding."""
+    """The test that a file can be judged and has no finding."""
 
     def runtest(self) -> None:
-        """Raises LintError where there are some."""
+        """Raises LintError where it is not so."""
         assert isinstance(self.parent, LintFile)
-        found = self.parent.linting.findings(self.path)
-        failing = [finding for finding in found if finding.severity.rank >= FAILING.rank]
-        if failing:
-            raise LintError(failing)
+        complaints = self.parent.linting.complaints(self.path)
+        if complaints:
+            raise LintError("\n".join(complaints))
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        """The findings as text; a fault as pytest shows it."""
-        if isinstance(excinfo.value, LintError):
+        """What was found as text; a fault as pytest shows it."""
+        if isinstance(excinfo.value, LintError | UsageProblem):
             return str(excinfo.value)
         return super().repr_failure(excinfo)
 
@@ -88,9 +109,6 @@ class LintItem(pytest.Item):
 class LintError(AssertionError):
     """What was found in one file, one line each."""
 
-    def __init__(self, findings: list[Finding]) -> None:
-        super().__init__("\n".join(map(_line, findings)))
-
 
 def _line(finding: Finding) -> str:
-    return f"{finding.span}: {finding.code} {finding.severity.value}: {finding.message}"
+    return f"{place(finding.span)}{finding.code} {finding.severity.value}: {finding.message}"

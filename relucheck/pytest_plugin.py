@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from relucheck.config import FAIL_ON
+from relucheck.config import FAIL_ON, check_fail_on
 from relucheck.problems import UsageProblem
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class Checker:
         """
         __tracebackhide__ = True
         check_share(max_dead)
-        check_severity(fail_on)
+        check_fail_on(fail_on)
         ignored = _rules(ignore)
         report = self.probe(model, batches, loss_fn, **options)
         report = _without(report, ignored if max_dead is None else (*ignored, "RLU601"))
@@ -115,26 +115,20 @@ class Checker:
 
 def check_share(max_dead: float | None) -> None:
     """Raises ValueError where a largest share of silent units is no share."""
+    __tracebackhide__ = True
     if max_dead is not None and not 0 <= max_dead <= 1:
         raise ValueError(f"max_dead is a share of a layer's units, from 0 to 1, not {max_dead}")
 
 
-def check_severity(fail_on: str) -> None:
-    """Raises ValueError where there is no such severity to fail on."""
-    if fail_on not in FAIL_ON:
-        raise ValueError(f"fail_on is one of {', '.join(FAIL_ON)}, not {fail_on!r}")
-
-
 def _rules(ignore: str | Sequence[str]) -> tuple[str, ...]:
     """The selectors of rules; raises ValueError, naming the nearest, for unknown ones."""
+    __tracebackhide__ = True
     from relucheck.chosen import chosen
 
-    wrong = ""
     try:
         return chosen((ignore,) if isinstance(ignore, str) else ignore, "ignore")
     except UsageProblem as problem:
-        wrong = str(problem)
-    raise ValueError(wrong)
+        raise ValueError(str(problem)) from None
 
 
 def _without(report: Report, ignore: tuple[str, ...]) -> Report:

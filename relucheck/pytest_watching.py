@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from relucheck.chosen import chosen
-from relucheck.config import FAIL_ON, Settings
+from relucheck.config import FAIL_ON, Settings, check_fail_on
 from relucheck.finding import Finding
+from relucheck.paths import place
 from relucheck.problems import UsageProblem
-from relucheck.pytest_plugin import check_severity, check_share, too_silent, without_verdict
+from relucheck.pytest_plugin import check_share, too_silent, without_verdict
 from relucheck.saving import page_ready
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class Demands:
             mark.kwargs.get("fail_on", self.fail_on),
         )
         check_share(max_dead)
-        check_severity(fail_on)
+        check_fail_on(fail_on)
         named = () if isinstance(off, bool) else (off,) if isinstance(off, str) else tuple(off)
         rules = chosen(named, "@pytest.mark.relucheck(off=...)")
         return Demands(
@@ -199,8 +200,7 @@ def _properties(report: TrainingReport) -> Iterator[tuple[str, object]]:
 
 
 def _line(finding: Finding) -> str:
-    place = f"{finding.span}: " if finding.span is not None else ""
-    return f"{place}{finding.code} {finding.severity.value}: {finding.message}"
+    return f"{place(finding.span)}{finding.code} {finding.severity.value}: {finding.message}"
 
 
 def _demand(report: TrainingReport, demands: Demands) -> None:

@@ -12,6 +12,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from types import ModuleType
 from typing import Any
 
+from relucheck.paths import shown
 from relucheck.problems import UsageProblem
 
 _OURS = os.path.dirname(os.path.abspath(__file__)) + os.sep
@@ -103,7 +104,7 @@ def where(error: BaseException) -> str:
     while trace is not None:
         path = trace.tb_frame.f_code.co_filename
         if os.path.isfile(path) and _of_the_user(path):
-            place = f" ({_short(path)}:{trace.tb_lineno})"
+            place = f" ({shown(path)}:{trace.tb_lineno})"
         trace = trace.tb_next
     return place
 
@@ -111,11 +112,6 @@ def where(error: BaseException) -> str:
 def _of_the_user(path: str) -> bool:
     path = os.path.abspath(path)
     return not path.startswith((_OURS, *_LIBRARIES))
-
-
-def _short(path: str) -> str:
-    inside = os.path.abspath(path).startswith(os.getcwd() + os.sep)
-    return os.path.relpath(path) if inside else path
 
 
 def kind_of(value: Any) -> str:

@@ -23,10 +23,10 @@ from typing import Any
 
 from torch import nn
 
-from relucheck.config import Configuration, Settings
+from relucheck.config import Configuration, Settings, rank_to_fail_on
 from relucheck.engine import in_order, load_rules
 from relucheck.finding import Finding, RuleModule
-from relucheck.live import judge, rank_to_fail_on
+from relucheck.live import judge
 from relucheck.measurements import DETERMINED_FROM, Activation, Gradient
 from relucheck.net import Crash
 from relucheck.tape.meeting import PATIENCE

@@ -18,11 +18,15 @@ ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 INSTALLED = any(point.name == "relucheck" for point in entry_points(group="pytest11"))
 PLUGIN = () if INSTALLED else ("-p", "relucheck.pytest_plugin")
+SCRIPT = "import sys; sys.argv[0] = 'relucheck'; from relucheck.cli import main; main()"
+"""What the installed command does, whose name stands in its help."""
+
 PROGRAMS = {
-    "relucheck": ("-m", "relucheck"),
+    "relucheck": ("-c", SCRIPT),
     "pytest": ("-m", "pytest", "-p", "no:cacheprovider", *PLUGIN),
     "python": (),
 }
+ENVIRONMENT = {"NO_COLOR": "1", "COLUMNS": "100", "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
 ELISION = "..."
 TABLE = re.compile(r"(<!-- rules -->\n).*?(<!-- end of rules -->)", re.DOTALL)
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -71,16 +75,15 @@ def prepare(folder, text):
 
 
 def run(command, folder):
-    """What a command prints, with the folder's own path left out; and its exit status."""
+    """What a command prints on both streams, in the order of a terminal; and its exit status."""
     program, *arguments = command.split()
-    environment = {**os.environ, "NO_COLOR": "1", "COLUMNS": "100", "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, **ENVIRONMENT}
     environment.pop("FORCE_COLOR", None)
     done = subprocess.run(
         [sys.executable, *PROGRAMS[program], *arguments],
-        cwd=folder, env=environment, capture_output=True, text=True, check=False,
+        cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
     )  # fmt: skip
-    printed = (done.stdout + done.stderr).replace(f"{folder.resolve()}{os.sep}", "")
-    lines = [line.rstrip() for line in printed.strip("\n").split("\n")]
+    lines = [line.rstrip() for line in done.stdout.strip("\n").split("\n")]
     return "\n".join(lines) + "\n", done.returncode
 
 

@@ -83,6 +83,12 @@ def test_a_missing_file_is_2_and_the_others_are_reported(folder):
     assert err == "error: none.py: no such file or folder\n"
 
 
+def test_nothing_is_called_free_of_mistakes_that_was_not_read(folder):
+    status, out, err = lint(folder, "none.py")
+    assert (status, out) == (2, "No mistakes found in what could be read.\n")
+    assert err == "error: none.py: no such file or folder\n"
+
+
 def test_an_undecodable_file_is_2(folder):
     (folder / "latin.py").write_bytes(b"s = '\xe9'\n")
     status, _, err = lint(folder, ".", "--exit-zero")
@@ -336,6 +342,7 @@ def test_version_and_help():
     assert run("--version").stdout.decode().strip() == f"relucheck, version {relucheck.__version__}"
     out = run("--help").stdout.decode()
     assert all(name in out for name in ("lint", "rule", "rules", "config"))
+    assert "..." not in out.split("Commands:")[1]  # no description is cut off in a terminal of 80 columns
 
 
 # ------------------------------------------------------------------ help and completion

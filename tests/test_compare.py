@@ -35,8 +35,14 @@ from relucheck.problems import UsageProblem  # noqa: E402
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "compare.md"
 STEPS = 5
+
 SGD = partial(torch.optim.SGD, lr=0.1)
 ADAM = partial(torch.optim.Adam, lr=0.01)
+
+
+@pytest.fixture(autouse=True)
+def _one_seed() -> None:
+    torch.manual_seed(0)
 
 
 def batches(count: int = 8, size: int = 16, shape: tuple[int, ...] = (8,)) -> list[tuple[Tensor, Tensor]]:

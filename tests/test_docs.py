@@ -16,7 +16,9 @@ from relucheck.engine import load_rules
 from tests import readme
 
 DOCS = readme.ROOT / "docs"
+PACKAGE = readme.ROOT / "relucheck"
 EXECUTED = {
+    "commands.md": (),
     "tutorial.md": ("torch",),
     "suppressing.md": ("torch",),
     "api.md": ("torch",),
@@ -75,6 +77,34 @@ def test_every_setting_is_described():
     text = (DOCS / "configuration.md").read_text(encoding="utf-8")
     described = set(re.findall(r"^\| `([\w-]+)` \|", text, re.MULTILINE))
     assert described == set(_readers(None))
+
+
+def test_every_option_of_pytest_is_described():
+    options = re.findall(r'"(--relucheck[\w-]*)"', (PACKAGE / "pytest_plugin.py").read_text(encoding="utf-8"))
+    described = re.findall(
+        r"^\| `(--[\w-]+)", (DOCS / "commands.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert sorted(described) == sorted(set(options))
+    assert "--relucheck" in options
+    settings = re.findall(r'addini\("(\w+)"', (PACKAGE / "pytest_plugin.py").read_text(encoding="utf-8"))
+    assert "relucheck_select" in settings
+    text = (DOCS / "commands.md").read_text(encoding="utf-8")
+    assert [setting for setting in settings if f"`{setting}`" not in text] == []
+
+
+def test_every_command_is_described():
+    from relucheck.cli import COMMANDS
+
+    blocks = readme.of_language((DOCS / "commands.md").read_text(encoding="utf-8"), "console")
+    assert {block.command.split()[1] for block in blocks} == set(COMMANDS)
+
+
+@pytest.mark.parametrize("part", ["source", "tape"])
+def test_the_design_names_every_module(part):
+    design = (DOCS / "design.md").read_text(encoding="utf-8")
+    tables = "".join(re.findall(r"^\| `.*? \|", design, re.MULTILINE))
+    modules = {path.stem for path in (PACKAGE / part).glob("*.py")} - {"__init__"}
+    assert modules - set(re.findall(r"`(\w+)`", tables)) == set()
 
 
 @pytest.mark.parametrize("name", ["ci.md"])

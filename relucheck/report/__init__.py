@@ -35,7 +35,8 @@ class View:
 
     ``read_line`` gives the text of a row of a file, or None; ``edits`` the text edits of a
     finding's fix, empty where there are none; ``rules`` the rules whose pages a format may hold;
-    ``closing`` what formats for people say after their summary.
+    ``closing`` what formats for people say after their summary; ``partial`` whether something that was to
+    be read could not be.
     """
 
     findings: Sequence[Finding] = ()
@@ -44,6 +45,7 @@ class View:
     rules: Sequence[RuleModule] = ()
     colour: bool = False
     closing: str = ""
+    partial: bool = False
 
 
 Render = Callable[[View], str]

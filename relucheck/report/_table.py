@@ -8,6 +8,7 @@ from typing import Any
 
 from relucheck.finding import Finding
 from relucheck.measurements import Activation, Gradient, Measurements
+from relucheck.paths import place
 from relucheck.report._saved import record
 from relucheck.span import Span
 from relucheck.timeline import Watched
@@ -112,9 +113,8 @@ def note(m: Measurements) -> str:
 
 def said(finding: Finding) -> str:
     """A finding with its place and what to do."""
-    place = f"{finding.span}: " if finding.span is not None else ""
     help_ = f"\n    {finding.help}" if finding.help else ""
-    return f"\n{place}{finding.code} {finding.severity.value}: {finding.message}{help_}"
+    return f"\n{place(finding.span)}{finding.code} {finding.severity.value}: {finding.message}{help_}"
 
 
 def as_json(shown: Watched, findings: Iterable[Finding]) -> str:

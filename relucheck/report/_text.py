@@ -66,6 +66,8 @@ def underline(line: str, span: Span) -> tuple[int, int]:
 
 def summary(findings: Sequence[Finding], view: View) -> str:
     """The closing lines: how much was found of each severity, in how many files, and what the view adds."""
+    if not findings and view.partial:
+        return "No mistakes found in what could be read."
     if not findings:
         return painted("No mistakes found.", view, "green")
     counts = Counter(finding.severity for finding in findings)

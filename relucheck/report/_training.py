@@ -84,8 +84,8 @@ def _undecided(network: Watched) -> list[str]:
         return []
     samples = min(a.samples for a in sites)
     return [
-        f"silent units of {samples} samples are not judged: watch until there are {DETERMINED_FROM}, with more "
-        "steps inspected (first=, every=) or larger batches"
+        f"silent units of {samples} samples are not judged one by one: watch until there are {DETERMINED_FROM}, "
+        "with more steps inspected (first=, every=) or larger batches"
     ]
 
 

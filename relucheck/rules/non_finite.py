@@ -87,10 +87,14 @@ def _message(bad: NonFinite) -> str:
     if bad.phase is Phase.INPUT:
         return f"the input of the network holds {bad.value} {batch}"
     if bad.phase is Phase.PARAMETER:
-        return f"the parameter '{bad.operation}' holds {bad.value} before the first pass"
+        return f"the parameter '{bad.operation}' holds {bad.value} before {_pass(bad.batch)}"
     if bad.phase is Phase.BACKWARD:
         place = f"the gradient of {bad.operation}{after} {batch}"
         return f"{bad.value} appears first in {place}; the forward pass is finite"
     if not bad.operation:
         return f"the loss is {bad.value} {batch}, while all that the network computes is finite"
     return f"{bad.value} appears first in the output of {bad.operation}{after} {batch}"
+
+
+def _pass(batch: int) -> str:
+    return f"the pass on batch {batch}" if batch else "the first pass"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import re
 import tokenize
 from bisect import bisect_right
@@ -11,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from relucheck.paths import shown
 from relucheck.problems import Problem
 from relucheck.source.notebook import Cell, NotebookError, join_cells
 from relucheck.source.walk import Discovery, discover
@@ -102,13 +102,6 @@ def read(path: str) -> Document | Problem:
     except OSError as error:
         return Problem(shown(path), f"cannot be read ({error.strerror or error})")
     return from_bytes(shown(path), content)
-
-
-def shown(path: str) -> str:
-    """A path as messages show it: relative to the current folder where it lies inside."""
-    absolute, here = os.path.abspath(path), os.getcwd()
-    inside = absolute.startswith(here.rstrip(os.sep) + os.sep)
-    return os.path.relpath(absolute, here) if inside else os.path.normpath(path)
 
 
 def from_bytes(path: str, content: bytes) -> Document | Problem:

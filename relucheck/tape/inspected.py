@@ -118,11 +118,11 @@ class Inspected:
         """
         if self.listening:  # since a backward pass that brought nothing
             return
-        self.listening, alone = True, not in_group()
+        self.listening, single = True, not in_group()
         for name, parameter in self.parameters:
             if not parameter.requires_grad or not parameter.is_leaf or is_dtensor(parameter):
                 continue
-            if alone and parameter.grad is None and not parameter._post_accumulate_grad_hooks:
+            if single and parameter.grad is None and not parameter._post_accumulate_grad_hooks:
                 self.empty[name] = parameter
                 continue
             if parameter._backward_hooks is None:
@@ -282,9 +282,8 @@ def begun(subject: Subject, step: int, stop: CodeType, ranks: int) -> Inspected:
         torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.float16
         for device in ("cpu", "cuda")
     )
-    parameters = tuple(
-        session.parameters()
-    )  # those of this call, which torch.func may have put in their places
+    # those of this call, which torch.func may have put in their places
+    parameters = tuple(session.parameters())
     one = Inspected(subject, step, session, recorder, stop, subject.model.training, scaled, parameters)
     if subject.sharded and isinstance(recorder, Recorder):
         recorder.gathered = Gathered(session.names, one.gather)

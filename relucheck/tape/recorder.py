@@ -1,4 +1,4 @@
-"""One pass, recorded as it runs: every operation with its exact tensors, whatever its spelling.
+"""The steps of a pass, read as it runs: what each operation is, which layer runs, and whose units its tensors hold.
 
 The modes of ``modes.py`` hand in what runs; the recorder turns it into steps, follows the units of
 every value and counts them where an activation is applied.

@@ -38,6 +38,17 @@ class Net(nn.Linear):
 
 instance = Net()
 constant = 7
+
+class Two(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(8, 8), nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.second(self.first(x))
+
+def make_two():
+    return Two()
 """
 
 
@@ -77,6 +88,13 @@ def test_findings_make_the_status_1() -> None:
     assert run(*args).return_value == 1
     assert run(*args, "--fail-on", "never").return_value == 0
     assert run(*args, "--ignore", "RLU6").return_value == 0
+
+
+def test_places_are_shown_as_they_are_seen_from_here() -> None:
+    """The module is imported by its whole path; so do lint and run show places."""
+    result = run("models_of_test:make_two", "--input", "32,8")
+    row = MODELS.split("\n").index("        return self.second(self.first(x))") + 1
+    assert f"\nmodels_of_test.py:{row}:" in result.output
 
 
 def test_json() -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
@@ -159,6 +160,16 @@ def test_what_cannot_be_run_is_said(args: tuple[str, ...], words: str) -> None:
     error = ran(*args).exception
     assert isinstance(error, UsageProblem)
     assert words in str(error)
+
+
+@pytest.mark.parametrize(
+    ("option", "alike"), [("--evry", "'--every'"), ("--evry=3", "'--every'"), ("--learning-rate", None)]
+)
+def test_an_option_that_does_not_exist_is_no_script(option: str, alike: str | None) -> None:
+    error = ran(option, "3", "training_script.py").exception
+    assert isinstance(error, click.NoSuchOption)
+    assert error.option_name == option.partition("=")[0]
+    assert (alike in error.format_message()) if alike else not error.possibilities
 
 
 def test_the_live_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -289,6 +289,32 @@ def test_source_files_as_tests(pytester: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(["*network.py::relucheck-lint FAILED*", "network.py:*RLU102 error:*"])
 
 
+def test_a_source_file_that_cannot_be_read_fails_by_itself(pytester: pytest.Pytester) -> None:
+    """It passed, and so did every file after it, where one test had failed for all."""
+    pytester.makepyfile(aclean="", network=SOURCE)
+    pytester.path.joinpath("latin.py").write_bytes(b"s = '\xe9'\n")
+    result = run(pytester, "--relucheck-lint", "-v")
+    result.assert_outcomes(passed=1, failed=2)
+    result.stdout.fnmatch_lines(["aclean.py::relucheck-lint PASSED*", "latin.py: is not utf-8: byte 0xe9*"])
+    result.stdout.fnmatch_lines(["network.py:*RLU102 error:*"])
+    result.stdout.no_fnmatch_line("*def findings_in*")
+
+
+def test_a_source_file_fails_for_what_the_settings_say(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(network=SOURCE)
+    pytester.path.joinpath("relucheck.toml").write_text('fail-on = "never"\n')
+    run(pytester, "--relucheck-lint").assert_outcomes(passed=1)
+
+
+def test_settings_that_cannot_be_followed_are_said_in_a_line(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(network=SOURCE)
+    pytester.path.joinpath("relucheck.toml").write_text('fail_on = "never"\n')
+    result = run(pytester, "--relucheck-lint")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*relucheck.toml:1: unknown key 'fail_on'*"])
+    result.stdout.no_fnmatch_line("*raise UsageProblem*")
+
+
 def test_linting_imports_no_torch(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         network=SOURCE, test_it="import sys\ndef test_one():\n    assert 'torch' not in sys.modules\n"

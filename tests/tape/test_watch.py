@@ -333,7 +333,7 @@ def test_backward_passes_of_another_thread_are_said_to_be_unwatched() -> None:
 def test_it_is_said_why_silent_units_of_few_samples_are_no_finding() -> None:
     few, enough = train(mlp(12), 5), train(mlp(12), 10, every=1)
     assert few.findings == ()
-    assert "silent units of 160 samples are not judged: watch until there are 299" in few.table()
+    assert "silent units of 160 samples are not judged one by one: watch until there are 299" in few.table()
     assert [f.code for f in enough.findings] == ["RLU601"]
     assert "not judged" not in enough.table()
     assert "not judged" not in train(mlp(), 5).table()
