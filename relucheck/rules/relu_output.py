@@ -116,6 +116,7 @@ from relucheck.rules._walk import (
     expectation,
     input_origins,
     is_dropout,
+    is_never_negative,
     losses,
     next_steps,
     origins,
@@ -213,9 +214,9 @@ def _goes_on(net: Net, node: Node) -> bool:
 
 
 def _has_rectified_target(net: Net, loss: Node) -> bool:
-    """Whether the target is rectified too: then features are compared, or targets are made non-negative."""
+    """Whether the target is never negative either: features are compared, or targets are made so on purpose."""
     targets = origins(net, net.inputs(loss)[1]) if len(loss.inputs) > 1 else ()
-    return any(target.info.low >= 0 or target.one_sided for target in targets)
+    return any(is_never_negative(target) for target in targets)
 
 
 def _at_loss(net: Net, loss: Node, source: Node) -> Finding:

@@ -73,7 +73,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from relucheck.finding import Finding, Fix, Recall, Rule, Safety, SetArg, Severity, Swap, here
-from relucheck.net import Layer, Net, Node
+from relucheck.net import Init, Layer, Net, Node
 from relucheck.ops import Kind
 from relucheck.rules._walk import MAX_STEPS, place, subjects
 
@@ -84,7 +84,7 @@ ISOMETRIES = frozenset({"eye_", "orthogonal_", "dirac_", "identity_"})
 
 def check(net: Net) -> Iterator[Finding]:
     """Report torch's recurrent layers with ReLU, and hand-written cells."""
-    tamed = {init.layer for init in net.inits if init.function in ISOMETRIES}
+    tamed = {init.layer for init in net.inits if init.function in ISOMETRIES or _is_given(init)}
     for layer in net.layers:
         if layer.id not in tamed and _is_rectified(layer):
             yield _of_layer(layer)
@@ -93,6 +93,11 @@ def check(net: Net) -> Iterator[Finding]:
             recurrent = _recurrent_layer(net, node)
             if recurrent is not None and recurrent.layer not in tamed:
                 yield _of_cell(net, node, recurrent)
+
+
+def _is_given(init: Init) -> bool:
+    """Whether a recurrent weight is another tensor, such as ``0.9 * torch.eye(n)``."""
+    return init.function == "assigned" and init.tensor.startswith("weight_hh")
 
 
 def _is_rectified(layer: Layer) -> bool:

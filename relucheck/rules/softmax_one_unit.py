@@ -96,6 +96,8 @@ def check(net: Net) -> Iterator[Finding]:
     for node in net.nodes:
         if node.op in ("softmax", "log_softmax", "softmin") and _is_over_one(net, node):
             source = _layer_before(net, node)
+            if _has_other_widths(net, source):
+                continue
             yield RULE.at(
                 place(net, node),
                 f"{call_text(net, node)} runs over an axis with one entry: its output is constant "
@@ -132,6 +134,18 @@ def _is_over_one(net: Net, node: Node) -> bool:
     if width_out(net, source) != 1:
         return False
     return (source.op == "linear" and dim == -1) or (source.op == "conv" and dim == 1)
+
+
+def _has_other_widths(net: Net, source: Node) -> bool:
+    """Whether the same line also makes layers with more outputs: one is a case of many that a caller asks for."""
+    layer = net.layer_of(source)
+    names = ("out_features", "out_channels")
+    return layer is not None and any(
+        other.args.get(name) != layer.args.get(name)
+        for other in net.layers
+        for name in names
+        if other.made == layer.made
+    )
 
 
 def _layer_before(net: Net, node: Node) -> Node:
