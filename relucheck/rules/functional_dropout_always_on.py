@@ -89,7 +89,10 @@ from relucheck.rules._walk import asked_for
 RULE = Rule("RLU505", "functional-dropout-always-on", Severity.ERROR, Net)
 
 # Names excuse: dropout that is meant to stay on is called so (Gal & Ghahramani 2016).
-_MEANT = re.compile(r"(?:^|[._])(?:mc|monte_?carlo|bayes|stochastic|uncertainty)|MC|MonteCarlo|Bayes")
+# Augmentations change data for a training alone.
+_MEANT = re.compile(
+    r"(?:^|[._])(?:mc|monte_?carlo|bayes|stochastic|uncertainty|augment|corrupt)|MC|MonteCarlo|Bayes|Augment|Corrupt"
+)
 # So do tests that ask for the mode in the author's own words: `if is_train:`, `if self.mode == "train":`.
 _MODE = re.compile(r"train|eval|infer|test|mode|phase", re.IGNORECASE)
 

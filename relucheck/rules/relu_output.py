@@ -188,7 +188,12 @@ def _is_prediction(net: Net, loss: Node, sources: tuple[Node, ...]) -> bool:
         return all_are(sources, lambda n: _rectifies_layer(net, n, (Kind.AFFINE, Kind.NORM, Kind.ARITHMETIC)))
     if loss.op not in REGRESSION or not all_are(sources, lambda n: _rectifies_linear(net, n)):
         return False
-    return not _has_rectified_target(net, loss)
+    return not (_has_rectified_target(net, loss) or _is_metric(net, loss, sources))
+
+
+def _is_metric(net: Net, loss: Node, sources: tuple[Node, ...]) -> bool:
+    """Whether predictions are only clamped for a figure, where no gradient is computed and outside the network."""
+    return loss.args.get("no_grad") is True and not any(node.in_forward for node in sources)
 
 
 def _rectifies_layer(net: Net, node: Node, kinds: tuple[Kind, ...]) -> bool:
