@@ -76,8 +76,13 @@ def run_rules(
 ) -> Outcome:
     """What the rules say about a reading and measurements, as the configuration selects it."""
     raw = raw_findings((*reading.nets, *reading.classes, *measurements), rules)
-    findings = settle(raw.findings, rules, configuration or Settings())
+    findings = settle(outside(reading.trials, raw.findings), rules, configuration or Settings())
     return Outcome(in_order(findings), reading.crashes + raw.crashes)
+
+
+def outside(places: Sequence[Span], findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """The findings that stand in none of these places."""
+    return tuple(f for f in findings if f.span is None or not any(place.holds(f.span) for place in places))
 
 
 def raw_findings(subjects: Iterable[object], rules: Sequence[RuleModule]) -> Outcome:
@@ -303,7 +308,8 @@ def _part_judged(
     if isinstance(reading, Crash):
         return Outcome(crashes=(reading,))
     raw = raw_findings((*reading.nets, *reading.classes), rules)
-    return Outcome(raw.findings, (*reading.crashes, *raw.crashes), reading.unfinished)
+    findings = outside(reading.trials, raw.findings)
+    return Outcome(findings, (*reading.crashes, *raw.crashes), reading.unfinished)
 
 
 def _shown(

@@ -325,9 +325,10 @@ class Unfinished:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Everything that a reader made of its input."""
+    """Everything that a reader made of its input; ``trials`` are the tests in it, where odd networks are meant."""
 
     nets: tuple[Net, ...] = ()
     classes: tuple[ModuleClass, ...] = ()
     crashes: tuple[Crash, ...] = ()
     unfinished: tuple[Unfinished, ...] = ()
+    trials: tuple[Span, ...] = ()

@@ -29,3 +29,9 @@ class Span:
     def sort_key(self) -> tuple[str, int, int, int]:
         """Reading order: file, cell, row, column."""
         return (self.path, self.cell or 0, self.row, self.column)
+
+    def holds(self, other: Span) -> bool:
+        """Whether another place lies in this one."""
+        begins = (self.row, self.column) <= (other.row, other.column)
+        ends = (other.end_row, other.end_column) <= (self.end_row, self.end_column)
+        return (self.path, self.cell) == (other.path, other.cell) and begins and ends

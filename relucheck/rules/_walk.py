@@ -179,6 +179,27 @@ def depends_on_data(net: Net, node: Node) -> bool:
     return len(seen) >= MAX_STEPS
 
 
+def is_never_negative(node: Node) -> bool:
+    """Whether a value cannot be below zero, as a ReLU's, a square, a norm or numbers from [0, 1) cannot."""
+    if node.op == "pow":
+        exponent = node.args.get("other", node.args.get("exponent"))
+        return node.spelling == "square" or (
+            node.args.get("reversed") is not True and isinstance(exponent, int) and exponent % 2 == 0
+        )
+    if node.op == "constant":
+        value = node.args.get("value")
+        return isinstance(value, int | float) and value >= 0
+    if node.op in ("random", "reduce"):
+        return node.spelling in ("rand", "rand_like", "norm")
+    return node.one_sided or node.info.low >= 0 or node.kind is Kind.COMPARISON
+
+
+def is_of_no_network(net: Net, node: Node) -> bool:
+    """Whether a value is made of random numbers and constants alone: what is computed from it is an example."""
+    found = origins(net, node)
+    return all_are(found, lambda n: n.op in ("random", "constant"))
+
+
 def asked_for(node: Node) -> tuple[str, ...]:
     """The names in the tests that a node stands under: ``if self.training:``."""
     under = node.args.get("under", ())

@@ -100,7 +100,7 @@ def check(net: Net) -> Iterator[Finding]:
         if value is None or init.maybe or init.tensor != "weight" or not _has_units_to_learn(layer):
             continue
         after = _activation_after_every_use(net, init.layer)
-        if after is None or last[(init.layer, "weight")] is not init:
+        if after is None or last[(init.layer, "weight")] is not init or _has_written_bias(net, init.layer):
             continue
         stuck = _is_stuck(net, init.layer, value, after)
         yield RULE.at(
@@ -118,6 +118,11 @@ def _has_units_to_learn(layer: Layer) -> bool:
     """Whether a layer is trained and has several units: a fixed kernel is no mistake, one unit equals itself."""
     units = layer.args.get("out_features", layer.args.get("out_channels"))
     return layer.info.kind is Kind.AFFINE and units != 1 and layer.args.get("frozen") is not True
+
+
+def _has_written_bias(net: Net, layer: int) -> bool:
+    """Whether the bias is a tensor that somebody wrote: then the units differ, by design."""
+    return any(i.function == "assigned" and i.tensor == "bias" for i in net.inits if i.layer == layer)
 
 
 def _harm(value: float, stuck: bool) -> str:

@@ -99,7 +99,7 @@ from collections.abc import Iterator
 from relucheck.finding import Assign, Finding, Fix, Rule, Safety, Severity
 from relucheck.net import Net, Node
 from relucheck.ops import Kind
-from relucheck.rules._walk import call_text, place, subjects
+from relucheck.rules._walk import asked_for, call_text, place, subjects
 
 RULE = Rule("RLU204", "discarded-activation", Severity.ERROR, Net, yields_to=("RLU205",))
 
@@ -109,7 +109,7 @@ KINDS = (Kind.ACTIVATION, Kind.DROPOUT, Kind.AFFINE, Kind.NORM)
 def check(net: Net) -> Iterator[Finding]:
     """Report every out-of-place call whose result nothing receives."""
     for node in net.nodes:
-        if node.discarded and node.in_forward and not node.inplace and node.kind in KINDS:
+        if _is_discarded(node) and not _counts(node):
             yield RULE.at(
                 node.span,
                 f"the result of {call_text(net, node)} is thrown away: this line does nothing",
@@ -118,6 +118,15 @@ def check(net: Net) -> Iterator[Finding]:
                 layer=str(place(net, node)),
                 fix=_fix(node),
             )
+
+
+def _is_discarded(node: Node) -> bool:
+    return node.discarded and node.in_forward and not node.inplace and node.kind in KINDS
+
+
+def _counts(node: Node) -> bool:
+    """Whether a norm is called for its running statistics, as ``if self.training: self.norm(x)`` is."""
+    return node.op == "batch_norm" and "training" in asked_for(node)
 
 
 def _fix(node: Node) -> Fix | None:

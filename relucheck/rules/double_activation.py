@@ -74,7 +74,7 @@ from relucheck.finding import Finding, Fix, Rule, Safety, Severity, here
 from relucheck.net import Net, Node
 from relucheck.ops import Kind
 from relucheck.rules._fix import removals
-from relucheck.rules._walk import call_text, evidence, place, subjects
+from relucheck.rules._walk import call_text, evidence, is_of_no_network, place, subjects
 
 RULE = Rule("RLU202", "double-activation", Severity.WARNING, Net, yields_to=("RLU106", "RLU102", "RLU204"))
 
@@ -84,6 +84,7 @@ BETWEEN = frozenset(
 POOLS = frozenset(
     {"max_pool", "avg_pool", "global_avg_pool", "mean"}
 )  # of what is not negative, not negative either
+AVERAGES = POOLS - {"max_pool"}
 SQUASHES = frozenset({"sigmoid", "tanh"})
 TWICE = frozenset({"softmax", "log_softmax"})
 HIDDEN = frozenset(
@@ -126,14 +127,31 @@ def _first_of(net: Net, second: Node) -> Node | None:
     """The activation that alone feeds another, if the two make no sense together."""
     if second.kind is not Kind.ACTIVATION or not second.inputs:
         return None
-    between = BETWEEN | POOLS if second.one_sided else BETWEEN
-    current = net.nodes[second.inputs[0]]
-    while current.op in between and len(net.consumers(current)) == 1:
-        current = net.nodes[current.inputs[0]]
+    current, steps = _before(net, second)
+    if steps & AVERAGES and current.op not in NEVER_NEGATIVE:
+        return None  # what is negative is averaged with what is not
     alone = len(net.consumers(current)) == 1 and not net.returned(current)
     if not alone and not (current.op == second.op and current.op in SQUASHES | TWICE):
         return None  # the first is used without the second too: only the same squash again says nothing new
-    return current if _is_pointless(current, second) else None
+    if is_of_no_network(net, net.nodes[current.inputs[0]] if current.inputs else current):
+        return None
+    return current if _is_pointless(current, second) and not _over_other_axis(net, current, second) else None
+
+
+def _before(net: Net, second: Node) -> tuple[Node, set[str]]:
+    """What an activation is applied to, behind steps that change no sign, and these steps."""
+    between = BETWEEN | POOLS if second.one_sided else BETWEEN
+    current, steps = net.nodes[second.inputs[0]], set[str]()
+    while current.op in between and len(net.consumers(current)) == 1:
+        steps.add(current.op)
+        current = net.nodes[current.inputs[0]]
+    return current, steps
+
+
+def _over_other_axis(net: Net, first: Node, second: Node) -> bool:
+    """Whether rows and columns are normalised in turn, as Sinkhorn's iteration does."""
+    axes = [net.args_of(node).get("dim") for node in (first, second)]
+    return first.op in TWICE and all(isinstance(axis, int) for axis in axes) and axes[0] != axes[1]
 
 
 def _is_pointless(first: Node, second: Node) -> bool:

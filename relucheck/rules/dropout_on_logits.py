@@ -92,7 +92,7 @@ def check(net: Net) -> Iterator[Finding]:
     """Report dropout on what a loss receives, and on what the final softmax receives."""
     for loss in losses(net):
         sources = origins(net, net.inputs(loss)[0])
-        if _is_last_step(loss) and all_are(sources, lambda n: _drops_scores(net, n)):
+        if _is_last_step(net, loss) and all_are(sources, lambda n: _drops_scores(net, n)):
             yield from (_finding(net, s, "the loss", at_loss(net, loss)) for s in sources)
     for node in net.nodes:
         if node.op in SQUASHES and _is_final(net, node):
@@ -102,9 +102,17 @@ def check(net: Net) -> Iterator[Finding]:
                 yield from (_finding(net, s, f"the final {node.op}", where) for s in sources)
 
 
-def _is_last_step(loss: Node) -> bool:
+def _is_last_step(net: Net, loss: Node) -> bool:
     """Whether a loss receives what the last layer computes: scores, or the predictions of a regression."""
-    return loss.info.domain in (Domain.LOGITS, Domain.BINARY_LOGITS) or loss.op in REGRESSION
+    regresses = loss.op in REGRESSION and not _compares_features(net, loss)
+    return loss.info.domain in (Domain.LOGITS, Domain.BINARY_LOGITS) or regresses
+
+
+def _compares_features(net: Net, loss: Node) -> bool:
+    """Whether the target is what a layer computes as well: the features of a teacher, or of another view."""
+    learned = (Kind.AFFINE, Kind.NORM, Kind.ACTIVATION, Kind.DROPOUT)
+    targets = origins(net, net.inputs(loss)[1], lambda n: n.op == "detach") if len(loss.inputs) > 1 else ()
+    return any(target.kind in learned for target in targets)
 
 
 def _drops_scores(net: Net, node: Node) -> bool:

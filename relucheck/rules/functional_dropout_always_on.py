@@ -89,10 +89,11 @@ from relucheck.rules._walk import asked_for
 
 RULE = Rule("RLU505", "functional-dropout-always-on", Severity.ERROR, Net)
 
-# Names excuse: dropout that is meant to stay on is called so (Gal & Ghahramani 2016), and a Prenet drops at
-# inference as well (Tacotron 2, Shen et al. 2018, section 2.2).
+# Names excuse: dropout that is meant to stay on is called so (Gal & Ghahramani 2016), a Prenet drops at
+# inference as well (Tacotron 2, Shen et al. 2018, section 2.2), and augmentations change data for a training alone.
 _MEANT = re.compile(
-    r"(?:^|[._])(?:mc|monte_?carlo|bayes|stochastic|uncertainty|pre_?net)|MC|MonteCarlo|Bayes|Pre_?[Nn]et"
+    r"(?:^|[._])(?:mc|monte_?carlo|bayes|stochastic|uncertainty|pre_?net|augment|corrupt)"
+    r"|MC|MonteCarlo|Bayes|Pre_?[Nn]et|Augment|Corrupt"
 )
 # So do tests that ask for the mode in the author's own words: `if is_train:`, `if dropout_switch:`.
 _MODE = re.compile(r"train|eval|infer|test|mode|phase|switch", re.IGNORECASE)

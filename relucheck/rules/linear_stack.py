@@ -106,7 +106,7 @@ import re
 from collections.abc import Iterator
 
 from relucheck.finding import Finding, Fix, Insert, Rule, Safety, Severity, here
-from relucheck.net import UNKNOWN, Arg, Net, Node, smaller
+from relucheck.net import UNKNOWN, Arg, Layer, Net, Node, smaller
 from relucheck.ops import Kind
 from relucheck.rules._walk import call_text, next_steps, place, spans, subjects, width_in, width_out
 from relucheck.span import Span
@@ -134,6 +134,10 @@ RESHAPES = frozenset({"view", "flatten", "unflatten", "squeeze", "unsqueeze"})
 LOW_RANK = re.compile(
     r"rank|lora|bottleneck|latent|(?<!en)(?<!de)code|squeeze|reduc|compress|factor", re.IGNORECASE
 )
+
+
+# Names of networks that are linear by design: Saxe et al. 2014; Lusch, Kutz, Brunton 2018.
+LINEAR = re.compile(r"deep_?linear|koopman", re.IGNORECASE)
 
 
 def check(net: Net) -> Iterator[Finding]:
@@ -241,7 +245,28 @@ def _is_excused(net: Net, first: Node, second: Node) -> bool:
     layers = (net.layer_of(first), net.layer_of(second))
     flags = ("tied_weight", "declined")  # a caller may ask for a builder's layers without activation
     told = any(layer is not None and layer.args.get(flag) is True for layer in layers for flag in flags)
-    return told or any(layer is not None and LOW_RANK.search(layer.name) for layer in layers)
+    named = any(
+        layer is not None and (LOW_RANK.search(layer.name) or LINEAR.search(layer.owner)) for layer in layers
+    )
+    return told or named or _reads_frozen(*layers) or _addresses_memory(net, second)
+
+
+def _reads_frozen(first: Layer | None, second: Layer | None) -> bool:
+    """Whether a layer is trained on what one computes that is not: a probe, or a basis that was found before."""
+    frozen = [layer is not None and layer.args.get("frozen") is True for layer in (first, second)]
+    return frozen == [True, False]
+
+
+def _addresses_memory(net: Net, product: Node) -> bool:
+    """Whether a query is compared with learned keys: attention over a memory is no layer."""
+    readers = net.consumers(product)
+    while len(readers) == 1 and readers[0].op in ("div", "mul", "sub"):  # a temperature
+        readers = net.consumers(readers[0])
+    scores = product.op == "linear" and product.layer is None
+    return scores and any(
+        reader.op == "softmax" and any(n.spelling == "matmul" for n in net.consumers(reader))
+        for reader in readers
+    )
 
 
 def _same_design(net: Net, first: Node, second: Node) -> bool:

@@ -93,7 +93,7 @@ def check(net: Net) -> Iterator[Finding]:
         if loss.op != "nll_loss":
             continue
         sources = origins(net, net.inputs(loss)[0])
-        if all_are(sources, _is_no_log) and not _is_focal(net, loss, sources):
+        if all_are(sources, _is_no_log) and not _picks_entries(net, loss, sources):
             yield _finding(net, loss, sources)
 
 
@@ -104,9 +104,14 @@ def _is_no_log(node: Node) -> bool:
     return node.kind is Kind.AFFINE
 
 
-def _is_focal(net: Net, loss: Node, sources: tuple[Node, ...]) -> bool:
-    unreduced = net.args_of(loss).get("reduction") == "none"
-    return unreduced and any(source.op in PROBABILITIES for source in sources)
+def _picks_entries(net: Net, loss: Node, sources: tuple[Node, ...]) -> bool:
+    """Whether the loss only picks an entry of each row: for a focal loss, a margin, or beside ``logsumexp``."""
+    if net.args_of(loss).get("reduction") != "none":
+        return False
+    negated = any(reader.op == "neg" for reader in net.consumers(loss))
+    readers = (reader for source in sources for reader in net.consumers(source))
+    normalised = any(reader.spelling == "logsumexp" for reader in readers)
+    return negated or normalised or any(source.op in PROBABILITIES for source in sources)
 
 
 def _finding(net: Net, loss: Node, sources: tuple[Node, ...]) -> Finding:

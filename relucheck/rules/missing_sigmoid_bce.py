@@ -73,15 +73,21 @@ def check(net: Net) -> Iterator[Finding]:
             continue
         sources = origins(net, net.inputs(loss)[0])
         where = tuple(place(net, source) for source in sources)
-        if all_are(sources, _is_unbounded) and where not in reported:
+        if all_are(sources, lambda node: _is_unbounded(net, node)) and where not in reported:
             reported.add(where)
             yield _finding(net, loss, sources)
 
 
-def _is_unbounded(node: Node) -> bool:
+def _is_unbounded(net: Net, node: Node) -> bool:
     if node.kind is Kind.AFFINE:
-        return True
+        return not _is_fixed(net, node)
     return node.kind is Kind.ACTIVATION and node.op != "some_activation" and _leaves_unit_interval(node)
+
+
+def _is_fixed(net: Net, node: Node) -> bool:
+    """Whether the weights are not learned: a blur or a mean of probabilities gives probabilities."""
+    frozen = net.args_of(node).get("frozen") is True
+    return frozen or any(weight.op == "constant" for weight in net.inputs(node)[1:])
 
 
 def _leaves_unit_interval(node: Node) -> bool:

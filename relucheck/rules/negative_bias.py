@@ -96,7 +96,7 @@ def check(net: Net) -> Iterator[Finding]:
         value = _constant(init)
         if value is None or value > LARGE or init.maybe or not init.tensor.startswith("bias"):
             continue
-        if last[(init.layer, init.tensor)] is not init:
+        if last[(init.layer, init.tensor)] is not init or _has_written_weight(net, init.layer):
             continue
         after = _rectifier_after(net, init.layer)
         if after is None:
@@ -111,6 +111,11 @@ def check(net: Net) -> Iterator[Finding]:
             layer=layer.name,
             fix=_fix(net, init),
         )
+
+
+def _has_written_weight(net: Net, layer: int) -> bool:
+    """Whether the weight is a tensor that somebody wrote, and the bias a threshold that belongs to it."""
+    return any(i.function == "assigned" and i.tensor == "weight" for i in net.inits if i.layer == layer)
 
 
 def _fix(net: Net, init: Init) -> Fix | None:

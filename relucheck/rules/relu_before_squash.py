@@ -98,6 +98,7 @@ from relucheck.rules._walk import (
     evidence,
     input_origins,
     is_dropout,
+    is_of_no_network,
     place,
     subjects,
 )
@@ -118,8 +119,30 @@ def check(net: Net) -> Iterator[Finding]:
         if node.op not in EFFECTS:
             continue
         sources = input_origins(net, node, is_dropout)
-        if all_are(sources, lambda n: n.one_sided) and not any(_is_graph(net, node, n) for n in sources):
+        if all_are(sources, lambda n: n.one_sided) and not any(_is_meant(net, node, n) for n in sources):
             yield from (_finding(net, node, source) for source in sources)
+
+
+def _is_meant(net: Net, squash: Node, source: Node) -> bool:
+    """Whether no scores of a network are squashed: the weights of a graph, an attention map, plain numbers."""
+    plain = is_of_no_network(net, net.inputs(source)[0])
+    return plain or _is_graph(net, squash, source) or _is_over_positions(net, squash, source)
+
+
+def _is_over_positions(net: Net, squash: Node, source: Node) -> bool:
+    """Whether the activations of a feature map compete over its positions: a spatial softmax.
+
+    Levine et al. 2016, section 4.1, for keypoints; Shu et al. 2021, eq. 4, for distillation.
+    """
+    dim, steps = net.args_of(squash).get("dim"), net.inputs(squash)
+    if "softmax" not in squash.op or not all_are(input_origins(net, source), _is_map):
+        return False
+    flat = bool(steps) and steps[0].op == "flatten" and net.args_of(steps[0]).get("start_dim") == 2
+    return dim in (2, -1) and (flat or steps[0].id == source.id)
+
+
+def _is_map(node: Node) -> bool:
+    return node.op in ("conv", "conv_transpose", "batch_norm")
 
 
 def _is_graph(net: Net, squash: Node, source: Node) -> bool:

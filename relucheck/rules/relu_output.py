@@ -117,6 +117,7 @@ from relucheck.rules._walk import (
     expectation,
     input_origins,
     is_dropout,
+    is_never_negative,
     losses,
     next_steps,
     origins,
@@ -191,7 +192,12 @@ def _is_prediction(net: Net, loss: Node, sources: tuple[Node, ...]) -> bool:
         return all_are(sources, lambda n: _rectifies_layer(net, n, (Kind.AFFINE, Kind.NORM, Kind.ARITHMETIC)))
     if loss.op not in REGRESSION or not all_are(sources, lambda n: _rectifies_linear(net, n)):
         return False
-    return not _has_rectified_target(net, loss)
+    return not (_has_rectified_target(net, loss) or _is_metric(net, loss, sources))
+
+
+def _is_metric(net: Net, loss: Node, sources: tuple[Node, ...]) -> bool:
+    """Whether predictions are only clamped for a figure, where no gradient is computed and outside the network."""
+    return loss.args.get("no_grad") is True and not any(node.in_forward for node in sources)
 
 
 def _rectifies_layer(net: Net, node: Node, kinds: tuple[Kind, ...]) -> bool:
@@ -216,9 +222,9 @@ def _goes_on(net: Net, node: Node) -> bool:
 
 
 def _has_rectified_target(net: Net, loss: Node) -> bool:
-    """Whether the target is rectified too: then features are compared, or targets are made non-negative."""
+    """Whether the target is never negative either: features are compared, or targets are made so on purpose."""
     targets = origins(net, net.inputs(loss)[1]) if len(loss.inputs) > 1 else ()
-    return any(target.info.low >= 0 or target.one_sided for target in targets)
+    return any(is_never_negative(target) for target in targets)
 
 
 def _at_loss(net: Net, loss: Node, source: Node) -> Finding:

@@ -97,6 +97,8 @@ def check(net: Net) -> Iterator[Finding]:
     for node in net.nodes:
         if node.op in ("softmax", "log_softmax", "softmin") and _is_over_one(net, node):
             source = _layer_before(net, node)
+            if _has_other_widths(net, source):
+                continue
             yield RULE.at(
                 place(net, node),
                 f"{call_text(net, node)} runs over an axis with one entry: its output is constant "
@@ -141,6 +143,18 @@ def _is_default(net: Net, source: Node) -> bool:
     """Whether one output is only what nobody asked otherwise for: ``n_classes=1`` in a signature."""
     believed = net.args_of(source).get("believed", ())
     return isinstance(believed, tuple) and not {"out_features", "out_channels"}.isdisjoint(believed)
+
+
+def _has_other_widths(net: Net, source: Node) -> bool:
+    """Whether the same line also makes layers with more outputs: one is a case of many that a caller asks for."""
+    layer = net.layer_of(source)
+    names = ("out_features", "out_channels")
+    return layer is not None and any(
+        other.args.get(name) != layer.args.get(name)
+        for other in net.layers
+        for name in names
+        if other.made == layer.made
+    )
 
 
 def _layer_before(net: Net, node: Node) -> Node:

@@ -85,7 +85,7 @@ from dataclasses import replace
 from relucheck.finding import Finding, Fix, Rule, Safety, SetArg, Severity
 from relucheck.net import UNKNOWN, Net, Node
 from relucheck.rules._fix import written_as
-from relucheck.rules._walk import call_text, evidence, place, subjects
+from relucheck.rules._walk import call_text, evidence, place, subjects, width_out
 
 RULE = Rule("RLU108", "softmax-wrong-dim", Severity.WARNING, Net)
 
@@ -101,7 +101,7 @@ def check(net: Net) -> Iterator[Finding]:
                 net, node, "leaves its axis to a deprecated rule", "pass dim=-1", Severity.ADVICE
             )
             yield replace(found, fix=_fix(net, node))
-        elif _is_batch(node, dim):
+        elif _is_batch(node, dim) and not _weighs_instances(net, node):
             problem = f"with dim={dim} runs over the batch: the samples compete with each other"
             found = _finding(net, node, problem, "use dim=1 or dim=-1, the axis of the classes", None)
             yield replace(found, fix=_over_classes(net, node))
@@ -144,6 +144,16 @@ def _is_batch(node: Node, dim: object) -> bool:
     if not node.batch_first or isinstance(dim, bool) or (node.shape is not None and len(node.shape) < 2):
         return False
     return dim == 0 or (node.shape is not None and dim == -len(node.shape))
+
+
+def _weighs_instances(net: Net, node: Node) -> bool:
+    """Whether one score for each sample weighs the samples of a bag: no classes compete in it.
+
+    Ilse, Tomczak, Welling, "Attention-based deep multiple instance learning", 2018, eq. 8.
+    """
+    scores = net.inputs(node)[0]
+    weighed = any(reader.op in ("mul", "matmul") for reader in net.consumers(node))
+    return weighed and width_out(net, scores) == 1
 
 
 def _finding(net: Net, node: Node, problem: str, advice: str, severity: Severity | None) -> Finding:

@@ -107,6 +107,7 @@ class Machine:
         self.named: dict[int, frozenset[str]] = {}
         self.sorted_names: dict[frozenset[str], tuple[str, ...]] = {}
         self.guessing = 0
+        self.no_grad = 0
         self.sites: tuple[Span, ...] = ()
         self.scope_path: list[str] = []
         self.forwards: list[Instance] = []
@@ -358,6 +359,11 @@ class Machine:
         finally:
             self.tests.pop()
 
+    def without_gradient(self) -> bool:
+        """Whether the code that runs now computes no gradients: by a ``with`` or by its function's decorator."""
+        nodes = (f.node for f in self.running if isinstance(f.node, ast.FunctionDef))
+        return self.no_grad > 0 or any(turns_gradients_off(d) for node in nodes for d in node.decorator_list)
+
     # -- branches -------------------------------------------------------------------------------
 
     def branch(self, thunks: list[Thunk]) -> str:
@@ -480,6 +486,13 @@ def names_in(expression: ast.AST) -> frozenset[str]:
     """The plain names and attributes that an expression mentions."""
     words = (getattr(n, "attr", getattr(n, "id", None)) for n in walk(expression))
     return frozenset(word for word in words if isinstance(word, str))
+
+
+def turns_gradients_off(expression: ast.expr) -> bool:
+    """Whether an expression is ``torch.no_grad()`` or ``torch.inference_mode()``, called or not."""
+    called = expression.func if isinstance(expression, ast.Call) else expression
+    name = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
+    return name in ("no_grad", "inference_mode")
 
 
 def _mixed(flows: set[str]) -> str:

@@ -8,7 +8,7 @@ from relucheck.source.binding import Arguments
 from relucheck.source.builtins import dict_method
 from relucheck.source.drafts import NodeDraft
 from relucheck.source.iteration import get_item, is_open, iterate, named_parameters
-from relucheck.source.layers import FLUENT, apply_layer, freeze, layer_class, layers_in
+from relucheck.source.layers import FLUENT, apply_layer, freeze, layer_class, layers_in, replace_param
 from relucheck.source.machine import Machine, tensors_in
 from relucheck.source.objects import (
     adopt,
@@ -37,6 +37,7 @@ from relucheck.source.values import (
     LayerVal,
     Mapping,
     OneOf,
+    ParamOf,
     ParamsOf,
     Seq,
     Value,
@@ -212,6 +213,16 @@ def _register_tensor(m: Machine, receiver: Value, a: Arguments) -> Value:
     return NONE
 
 
+def _load_state(m: Machine, receiver: Value, _a: Arguments) -> Value:
+    """``net.load_state_dict(...)`` before any training: what its parameters were set to counts no more."""
+    trained = {id(layer) for optimiser in m.tape.optimisers for layer in optimiser.layers}
+    for layer in layers_in(receiver) if not m.maybe else ():
+        if id(layer) not in trained:
+            for name in layer.info.weights:
+                replace_param(m, ParamOf(layer, name), UNK)
+    return NONE
+
+
 def _forward(m: Machine, receiver: Value, a: Arguments) -> Value:
     return call_module(m, receiver, a)
 
@@ -241,7 +252,7 @@ _HANDLERS: dict[str, Handler] = {
     "forward": _forward,
     "__call__": _forward,
     "zero_grad": _nothing,
-    "load_state_dict": _nothing,
+    "load_state_dict": _load_state,
     "save_hyperparameters": _nothing,
     "log": _nothing,
     "log_dict": _nothing,

@@ -20,7 +20,7 @@ from relucheck.source.layers import (
     replace_param,
     schedule,
 )
-from relucheck.source.machine import Machine
+from relucheck.source.machine import Machine, names_in
 from relucheck.source.syntax import walk
 from relucheck.source.tensors import make_leaf
 from relucheck.source.values import (
@@ -286,11 +286,15 @@ def _note_repeated(m: Machine, instance: Instance, values: tuple[Value, ...]) ->
 # Names excuse: ``if shared_weights: self.layers = ModuleList([layer for _ in range(n)])``.
 _SHARING = re.compile(r"shar|tie|tying|recurrent|universal|same", re.IGNORECASE)
 
+# ``ModuleList([shared] * n)``, ``ModuleList([self.tied_layer for _ in range(n)])``
+_SHARED = re.compile(r"(?:^|_)(?:shared|tied)", re.IGNORECASE)
+
 
 def note_repeated(m: Machine, value: Value, by_name: bool, product: ast.AST | None = None) -> None:
     """Note here that a layer or module stands in a container more than once, unless a test asks for that."""
     place = m.here()
-    meant = any(map(_SHARING.search, m.names_tested()))
+    said = names_in(m.place[1]) if m.place is not None else frozenset()
+    meant = any(map(_SHARING.search, m.names_tested())) or any(map(_SHARED.search, said))
     if m.place is not None and place is not None and not meant:
         name = value.layer.spelling if isinstance(value, LayerVal) else getattr(value, "class_name", "")
         noted = Repeated(Attribute("", "", place, name), layers_in(value), by_name, product)
@@ -484,7 +488,7 @@ def set_attribute(m: Machine, target: Value, name: str, value: Value, at: ast.AS
         m.heap.store(target.attrs, name, value)
     elif isinstance(target, ScopeVal):
         m.heap.store(target.scope.names, name, value)
-    elif isinstance(target, LayerVal) and name in ("weight", "bias"):
+    elif isinstance(target, LayerVal) and name.startswith(("weight", "bias")):
         if name == "weight":
             target.layer.args["tied_weight"] = True
         replace_param(m, ParamOf(target.layer, name), value)

@@ -19,6 +19,7 @@ from relucheck.source.machine import Machine
 from relucheck.source.modules import ModuleScope, Project
 from relucheck.source.roots import attempt_all, load, run_class, run_functions, run_loose, run_script
 from relucheck.source.statements import define, execute, put
+from relucheck.source.trials import trials
 from relucheck.source.values import Instance
 
 RECURSION = 6_000
@@ -101,7 +102,8 @@ class Reader:
         self.forget()
         self.each(lambda scope: nets.append(frozen(scope)))
         unfinished = tuple(u for u in dict.fromkeys(self.m.unfinished) if u.path in wanted)
-        return Reading(tuple(nets), tuple(classes), tuple(self.crashes), unfinished)
+        tests = tuple(self.m.span_of(node, s) for s in self.scopes for node in trials(s.tree))
+        return Reading(tuple(nets), tuple(classes), tuple(self.crashes), unfinished, tests)
 
     def forget(self) -> None:
         """Let go of all values but what is recorded, to have room for the Nets that are made of that."""

@@ -15,7 +15,7 @@ from relucheck.source.expressions import assign, attribute
 from relucheck.source.externals import import_name, star_names
 from relucheck.source.iteration import iterate
 from relucheck.source.layers import replace_param
-from relucheck.source.machine import Machine, names_in
+from relucheck.source.machine import Machine, names_in, turns_gradients_off
 from relucheck.source.modules import Definition, ModuleScope, make_function
 from relucheck.source.natives import call_native
 from relucheck.source.operators import binary
@@ -287,7 +287,12 @@ def _with(m: Machine, node: ast.With | ast.AsyncWith, frame: Frame) -> str:
         value = m.evaluate(m, item.context_expr, frame)
         if item.optional_vars is not None:
             assign(m, item.optional_vars, value if isinstance(value, Instance) else UNK, frame)
-    return execute(m, node.body, frame)
+    off = any(turns_gradients_off(item.context_expr) for item in node.items)
+    m.no_grad += off
+    try:
+        return execute(m, node.body, frame)
+    finally:
+        m.no_grad -= off
 
 
 def _try(m: Machine, node: ast.Try, frame: Frame) -> str:

@@ -136,6 +136,8 @@ def apply_loss(m: Machine, op: str, bound: Bound, name: str) -> Value:
     others = [values[k] for k in ("target", "targets", "input2", "positive", "negative") if k in values]
     inputs += [tensor.node for v in others if (tensor := m.as_tensor(v)) is not None]
     args = bound.args(frozenset({"input", "target", "weight", "pos_weight"}))
+    if m.without_gradient():
+        args["no_grad"] = True
     return m.node(op, *inputs, args=args, explicit=frozenset(bound.explicit), spelling=name, shape=())
 
 
