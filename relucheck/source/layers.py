@@ -230,13 +230,17 @@ def freeze(layer: LayerDraft) -> None:
 
 def replace_param(m: Machine, param: ParamOf, value: Value) -> None:
     """``layer.bias.data = value`` or ``layer.bias = value``: what was there before counts no more."""
-    number = value.node.args.get("value", UNKNOWN) if isinstance(value, Tensor) else UNKNOWN
+    number: object = UNKNOWN
+    if isinstance(value, Tensor):
+        number = value.node.args.get("value", UNKNOWN)
+    elif isinstance(value, Const):  # ``layer.bias[:] = -1.0``
+        number = value.value
     known = isinstance(number, int | float) and not isinstance(number, bool)
     if isinstance(value, Tensor) and value.node.args.get("frozen") is True:
         freeze(param.layer)
-    args: dict[str, Arg] = {"val": number} if known else {}
+    args: dict[str, Arg] = {"val": number} if isinstance(number, int | float) and known else {}
     function = "constant_" if known else "assigned"
-    span = value.node.span if isinstance(value, Tensor) else None
+    span = value.node.span if isinstance(value, Tensor) else m.here() if known else None
     m.tape.inits.append(
         InitDraft(param.layer, param.name, function, args, frozenset(args), span, m.maybe > 0, replaced=True)
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from relucheck.net import UNKNOWN, Arg, Dim, Shape, Symbol
+from relucheck.net import UNKNOWN, Arg, Dim, Rewrap, Shape, Symbol
 from relucheck.ops import FUNCTIONS, METHODS, OPS, TORCH, Kind, Spelling
 from relucheck.source import known
 from relucheck.source.binding import Arguments, Bound, bind
@@ -382,6 +382,39 @@ def make_leaf(m: Machine, tensor: Tensor) -> None:
     if _is_cut(tensor.node) or _is_loss(tensor.node):
         spelling = ".requires_grad = True"
         m.redirect(tensor, rewrapped(m, tensor.node, spelling, True))
+
+
+_MULTIPLES = frozenset({"add", "sub", "mul", "div", "neg", "mean", "sum"})
+
+
+def note_backward(m: Machine, tensor: Tensor) -> Value:
+    """``loss.backward()``: note a loss whose graph was cut just before."""
+    node = m.resolve(tensor).node
+    while (node.op in _MULTIPLES or node.spelling == "scale") and len(node.inputs) == 1:
+        node = node.inputs[0]
+    place = m.here()
+    known = node.span is not None and place is not None
+    if known and node.args.get("rewrapped") is True and _comes_from_network(node):
+        assert node.span is not None
+        assert place is not None
+        cut_before = node.args.get("cut_before") is True
+        m.tape.rewraps.append(Rewrap(node.span, node.spelling, place, cut_before))
+    return NONE
+
+
+def _comes_from_network(node: NodeDraft) -> bool:
+    """Whether a value was computed, and is not just a constant or an input made a leaf."""
+    seen: set[int] = set()
+    todo = list(node.inputs)
+    while todo:
+        source = todo.pop()
+        if id(source) in seen:
+            continue
+        seen.add(id(source))
+        if source.op in ("unknown", "linear", "conv") or source.info.kind.value == "loss":
+            return True
+        todo.extend(source.inputs)
+    return False
 
 
 def _is_cut(node: NodeDraft) -> bool:
