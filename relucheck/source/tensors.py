@@ -488,8 +488,17 @@ def index(m: Machine, tensor: Tensor, key: Value) -> Value:
     if node.op in ("unknown", "input", "chunk", "parts", "max") and isinstance(key, Const):
         return part(m, tensor, key.value if isinstance(key.value, int) else None)
     extra = [t.node for t in tensors_in(key)]
+    if _is_state_of_layer(node, key):
+        return m.node("index", node, shape=(node.shape or ())[1:], batch_first=True)
     batch = (node.batch_first or _is_batch_of_sequences(node, key)) and _keeps_batch(key)
     return m.node("index", node, *extra, batch_first=batch)
+
+
+def _is_state_of_layer(node: NodeDraft, key: Value) -> bool:
+    """Whether ``h[-1]`` takes the state of one layer from the states of a recurrent network given a batch."""
+    of_network = node.op == "part" and bool(node.inputs) and node.inputs[0].info.kind is Kind.RECURRENT
+    one = isinstance(key, Const) and isinstance(key.value, int) and not isinstance(key.value, bool)
+    return of_network and one and node.shape is not None and len(node.shape) == 3
 
 
 def _is_batch_of_sequences(node: NodeDraft, key: Value) -> bool:
