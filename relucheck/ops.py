@@ -368,7 +368,7 @@ _LAYER_MODULES = {
         "bidirectional=False",
     ),
     "RNNCell": spell("rnn_cell", "input_size,hidden_size,bias=True,nonlinearity=tanh"),
-    "LSTM": spell("lstm", _RNN),
+    "LSTM": spell("lstm", _RNN + ",proj_size=0"),
     "GRU": spell("gru", _RNN),
     "LSTMCell": spell("lstm", "input_size,hidden_size,bias=True"),
     "GRUCell": spell("gru", "input_size,hidden_size,bias=True"),

@@ -84,8 +84,9 @@ from dataclasses import replace
 
 from relucheck.finding import Finding, Fix, Rule, Safety, SetArg, Severity
 from relucheck.net import UNKNOWN, Net, Node
+from relucheck.ops import Kind
 from relucheck.rules._fix import written_as
-from relucheck.rules._walk import call_text, evidence, place, subjects, width_out
+from relucheck.rules._walk import call_text, evidence, next_steps, place, subjects, width_out
 
 RULE = Rule("RLU108", "softmax-wrong-dim", Severity.WARNING, Net)
 
@@ -101,7 +102,7 @@ def check(net: Net) -> Iterator[Finding]:
                 net, node, "leaves its axis to a deprecated rule", "pass dim=-1", Severity.ADVICE
             )
             yield replace(found, fix=_fix(net, node))
-        elif _is_batch(node, dim) and not _weighs_instances(net, node):
+        elif _is_batch(net, node, dim) and not _weighs_instances(net, node):
             problem = f"with dim={dim} runs over the batch: the samples compete with each other"
             found = _finding(net, node, problem, "use dim=1 or dim=-1, the axis of the classes", None)
             yield replace(found, fix=_over_classes(net, node))
@@ -140,10 +141,27 @@ def _implicit(node: Node) -> int | None:
     return None if node.shape is None else int(len(node.shape) not in (0, 1, 3))
 
 
-def _is_batch(node: Node, dim: object) -> bool:
-    if not node.batch_first or isinstance(dim, bool) or (node.shape is not None and len(node.shape) < 2):
+def _is_batch(net: Net, node: Node, dim: object) -> bool:
+    known = node.shape is not None
+    if isinstance(dim, bool) or (known and len(node.shape or ()) < 2):
         return False
-    return dim == 0 or (node.shape is not None and dim == -len(node.shape))
+    first = dim == 0 or (known and dim == -len(node.shape or ()))
+    return first and (node.batch_first or any(_has_samples_first(net, n) for n in _losses(net, node)))
+
+
+def _losses(net: Net, node: Node) -> Iterator[Node]:
+    """The losses that receive what a softmax computes, or its logarithm."""
+    for loss in next_steps(net, node, lambda n: n.op == "log" or n.kind in (Kind.IDENTITY, Kind.DROPOUT)):
+        if loss.kind is Kind.LOSS:
+            yield loss
+
+
+def _has_samples_first(net: Net, loss: Node) -> bool:
+    """Whether a loss takes the entries of axis 0 for samples: classes on axis 1, or the mean over a batch."""
+    target = net.inputs(loss)[1:]
+    if loss.op == "nll_loss":
+        return bool(target) and bool(target[0].shape)  # a target of no axes is that of one sample alone
+    return loss.op == "kl_div" and loss.args.get("reduction") == "batchmean"
 
 
 def _weighs_instances(net: Net, node: Node) -> bool:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import ast
 
-from relucheck.net import Rewrap
 from relucheck.ops import Kind
 from relucheck.source.binding import Arguments
 from relucheck.source.builtins import BUILTINS, dict_method, seq_method, text_method
-from relucheck.source.drafts import NodeDraft, OutputDraft
+from relucheck.source.drafts import OutputDraft
 from relucheck.source.externals import call_external
 from relucheck.source.layers import apply_layer, param_method
 from relucheck.source.machine import Machine
 from relucheck.source.natives import call_module, call_native, output_nodes
 from relucheck.source.objects import instantiate, is_module_class
-from relucheck.source.tensors import call_method
+from relucheck.source.tensors import call_method, note_backward
 from relucheck.source.values import (
     NONE,
     UNK,
@@ -165,7 +164,7 @@ def _is_contained(m: Machine, instance: Instance) -> bool:
 def _call_native(m: Machine, callee: Native, arguments: Arguments) -> Value:
     receiver, name = callee.receiver, callee.name
     if isinstance(receiver, Tensor):
-        return _backward(m, receiver) if name == "backward" else call_method(m, receiver, name, arguments)
+        return note_backward(m, receiver) if name == "backward" else call_method(m, receiver, name, arguments)
     if isinstance(receiver, LayerVal | Instance):
         return call_native(m, name, receiver, arguments)
     if isinstance(receiver, Seq):
@@ -179,36 +178,6 @@ def _call_native(m: Machine, callee: Native, arguments: Arguments) -> Value:
     if isinstance(receiver, Item):
         return receiver
     return m.opaque(*arguments.values())
-
-
-def _backward(m: Machine, tensor: Tensor) -> Value:
-    """``loss.backward()``: note a loss whose graph was cut just before."""
-    node = m.resolve(tensor).node
-    while node.op in ("add", "sub", "mul", "div", "neg", "mean", "sum") and len(node.inputs) == 1:
-        node = node.inputs[0]
-    place = m.here()
-    known = node.span is not None and place is not None
-    if known and node.args.get("rewrapped") is True and _comes_from_network(node):
-        assert node.span is not None
-        assert place is not None
-        cut_before = node.args.get("cut_before") is True
-        m.tape.rewraps.append(Rewrap(node.span, node.spelling, place, cut_before))
-    return NONE
-
-
-def _comes_from_network(node: NodeDraft) -> bool:
-    """Whether a value was computed, and is not just a constant or an input made a leaf."""
-    seen: set[int] = set()
-    todo = list(node.inputs)
-    while todo:
-        source = todo.pop()
-        if id(source) in seen:
-            continue
-        seen.add(id(source))
-        if source.op in ("unknown", "linear", "conv") or source.info.kind.value == "loss":
-            return True
-        todo.extend(source.inputs)
-    return False
 
 
 # -- functions ----------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from relucheck.source.drafts import LayerDraft, NodeDraft
 from relucheck.source.machine import Machine
 from relucheck.source.modules import ModuleScope, Project
 from relucheck.source.objects import has_weights, is_module_class, layer_has_weights, modules_of
+from relucheck.source.pieces import connected
 from relucheck.source.syntax import walk
 from relucheck.source.values import Class, External, Function, Instance, LayerVal, Mapping, Seq, Value
 from relucheck.span import Span
@@ -38,10 +39,11 @@ class ClassFacts:
     _mentions: dict[str, list[ModuleScope]] | None = None
     _calls: dict[int, dict[str, Calls]] = field(default_factory=dict)
     _instances: dict[int, list[Instance]] | None = None
+    _connected: dict[str, set[str]] | None = None
 
     def forget(self) -> None:
         """Let go of what was remembered, once every class has been asked about."""
-        self._instances = self._mentions = None
+        self._instances = self._mentions = self._connected = None
         self._calls.clear()
 
     # -- who calls and who contains a class ------------------------------------------------------
@@ -140,26 +142,35 @@ class ClassFacts:
         family = _family(cls, self.project)
         if family is None or not isinstance(cls.find("forward"), Function):
             return
-        candidates = list(_activation_attributes(cls))
+        found = sorted(_activation_attributes(cls), key=lambda one: one[1].lineno, reverse=True)
+        candidates = list({one[0]: one for one in found}.values())  # once, however many branches set it
         if not candidates:
             return
         read = set().union(*(_reads(c.node) for c in family))
         if _reads_everything(family):
             return
         for name, node, op in candidates:
-            if name not in read and not self._read_elsewhere(name, family):
+            if name not in read and not self._read_elsewhere(name, family, cls.scope.path):
                 yield Attribute(name, op, m.span_of(node, cls.scope), ast.unparse(node))
 
-    def _read_elsewhere(self, name: str, family: list[Class]) -> bool:
-        """Whether code outside the classes reads an attribute of that name, of whatever object."""
+    def _read_elsewhere(self, name: str, family: list[Class], path: str) -> bool:
+        """Whether code outside the classes reads an attribute of that name, of whatever object.
+
+        Files between which there is no import have no objects of each other.
+        """
         inside = {id(c.node) for c in family}
         pattern = re.compile(rf"(?<!self)\.{re.escape(name)}\b|[\"']{re.escape(name)}[\"']")
         for scope in self.project.scopes.values():
-            if not pattern.search(scope.document.text):
+            if scope.path not in self._connected_to(path) or not pattern.search(scope.document.text):
                 continue
             if any(name in _foreign_reads(node, scope) for node in _outside(scope.tree, inside)):
                 return True
         return False
+
+    def _connected_to(self, path: str) -> set[str]:
+        if self._connected is None:
+            self._connected = connected(list(self.project.scopes.values()))
+        return self._connected[path]
 
 
 def _calls(tree: ast.Module) -> dict[str, Calls]:
@@ -197,16 +208,51 @@ def _family(cls: Class, project: Project) -> list[Class] | None:
 
 
 def _activation_attributes(cls: Class) -> Iterator[tuple[str, ast.expr, str]]:
-    """``self.name = nn.ReLU()`` in ``__init__``, with the op."""
+    """``self.name = nn.ReLU()`` in ``__init__`` and in the methods that it calls, with the op."""
+    for method in _methods_of_init(cls):
+        for node in walk(method):
+            for name, value in _attributes_set(node):
+                op = _activation_called(value.func, cls.scope) if isinstance(value, ast.Call) else None
+                if op is not None:
+                    yield name, value, op
+
+
+def _methods_of_init(cls: Class) -> Iterator[ast.AST]:
+    """``__init__`` of a class, and the methods of the same class that it calls for its effect: ``self._build()``."""
     init = cls.attrs.get("__init__")
     if not isinstance(init, Function):
         return
+    yield init.node
     for node in walk(init.node):
-        if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.value, ast.Call):
-            target = node.targets[0]
-            op = _activation_called(node.value.func, cls.scope)
-            if op is not None and isinstance(target, ast.Attribute) and isinstance(target.value, ast.Name):
-                yield target.attr, node.value, op
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+            method = cls.attrs.get(_of_self(node.value.func) or "")
+            if isinstance(method, Function) and method is not init:
+                yield method.node
+
+
+def _attributes_set(node: ast.AST) -> Iterator[tuple[str, ast.expr]]:
+    """Attributes of self that a statement sets, with the expression of each."""
+    if isinstance(node, ast.Assign) and len(node.targets) == 1:
+        yield from _pairs(node.targets[0], node.value)
+    elif isinstance(node, ast.AnnAssign) and node.value is not None:
+        yield from _pairs(node.target, node.value)
+    elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+        added = _added(node.value)
+        if added is not None:
+            yield str(added.value), node.value.args[1]
+
+
+def _pairs(target: ast.expr, value: ast.expr) -> Iterator[tuple[str, ast.expr]]:
+    if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple) and len(target.elts) == len(value.elts):
+        for one, its in zip(target.elts, value.elts, strict=True):
+            yield from _pairs(one, its)
+    elif (name := _of_self(target)) is not None:
+        yield name, value
+
+
+def _of_self(node: ast.expr) -> str | None:
+    """The name of an attribute of a plain name: ``self.name``."""
+    return node.attr if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) else None
 
 
 def _activation_called(func: ast.expr, scope: ModuleScope) -> str | None:
@@ -228,12 +274,23 @@ def _activation_called(func: ast.expr, scope: ModuleScope) -> str | None:
 def _reads(node: ast.AST) -> set[str]:
     """Attribute names that code reads, and string constants that may name them."""
     found: set[str] = set()
+    setting: set[int] = set()
     for inner in walk(node):
         if isinstance(inner, ast.Attribute) and not isinstance(inner.ctx, ast.Store):
             found.add(inner.attr)
-        elif isinstance(inner, ast.Constant) and isinstance(inner.value, str) and inner.value.isidentifier():
-            found.add(inner.value)
-    return found
+        elif (added := _added(inner)) is not None:
+            setting.add(id(added))
+    names = (n for n in walk(node) if isinstance(n, ast.Constant) and id(n) not in setting)
+    return found | {n.value for n in names if isinstance(n.value, str) and n.value.isidentifier()}
+
+
+def _added(node: ast.AST) -> ast.Constant | None:
+    """The name under which ``self.add_module("name", module)`` sets an attribute."""
+    if not isinstance(node, ast.Call) or len(node.args) != 2:
+        return None
+    name = node.args[0]
+    adds = _of_self(node.func) in ("add_module", "register_module")
+    return name if adds and isinstance(name, ast.Constant) and isinstance(name.value, str) else None
 
 
 def _foreign_reads(node: ast.AST, scope: ModuleScope) -> set[str]:

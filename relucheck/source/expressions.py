@@ -15,7 +15,7 @@ from relucheck.source.machine import Machine
 from relucheck.source.modules import ModuleScope
 from relucheck.source.objects import class_attribute, get_attribute, set_attribute, super_attribute
 from relucheck.source.operators import binary, compare, unary
-from relucheck.source.tensors import tensor_attribute
+from relucheck.source.tensors import note_backward, tensor_attribute
 from relucheck.source.values import (
     FALSE,
     NONE,
@@ -204,7 +204,22 @@ def _special_call(
             return _getattr(m, arguments)
         if callee.name == "locals":
             return mapping({name: value for name, value in frame.names.items()})  # noqa: C416 (wider keys)
-    if isinstance(callee, Unk) and isinstance(node.func, ast.Attribute) and node.func.attr == "prepare":
+    if isinstance(node.func, ast.Attribute):
+        return _of_trainer(m, callee, arguments, node.func.attr)
+    return None
+
+
+def _of_trainer(m: Machine, callee: Value, arguments: Arguments, name: str) -> Value | None:
+    """Methods of what trains a network, known by their names: Lightning, Fabric, Accelerate, GradScaler, autograd."""
+    first = arguments.args[0] if arguments.args else None
+    of_library = isinstance(callee, Unk | External) or (
+        isinstance(callee, Native) and isinstance(callee.receiver, Instance)
+    )
+    if name in ("backward", "manual_backward") and of_library and isinstance(first, Tensor):
+        return note_backward(m, first)
+    if name == "scale" and isinstance(callee, Unk) and isinstance(first, Tensor):
+        return m.opaque(first, spelling="scale")
+    if name == "prepare" and isinstance(callee, Unk):
         return seq(arguments.args, "tuple") if len(arguments.args) > 1 else arguments.get(0, "")
     return None
 

@@ -9,7 +9,7 @@ from relucheck.ops import MODULES, OPS, OPTIMISER_PARAMS, OPTIMISERS, Kind, Spel
 from relucheck.source.binding import Arguments, Bound, bind, from_arg
 from relucheck.source.drafts import InitDraft, LayerDraft, NodeDraft, OptimiserDraft
 from relucheck.source.machine import Machine, tensors_in
-from relucheck.source.shapes import shape_after
+from relucheck.source.shapes import recurrent_shapes, shape_after
 from relucheck.source.tensors import apply_loss, part
 from relucheck.source.values import (
     UNK,
@@ -100,12 +100,17 @@ def _with_layer(m: Machine, layer: LayerDraft, value: Value) -> Value:
 
 def _recurrent(m: Machine, layer: LayerDraft, inputs: list[NodeDraft]) -> Value:
     """RNN and GRU give (output, h), LSTM (output, (h, c)); the cells give the state itself."""
-    out = m.node(layer.op, *inputs, layer=layer, spelling=layer.spelling)
+    shape, state_shape = recurrent_shapes(inputs[0].shape, layer.args)
+    batch = layer.args.get("batch_first") is True and shape is not None
+    out = m.node(layer.op, *inputs, layer=layer, spelling=layer.spelling, shape=shape, batch_first=batch)
     cell = "Cell" in layer.spelling
+    hidden = part(m, out, 1) if layer.op == "lstm" or not cell else out
+    if not cell:
+        hidden.node.shape = state_shape
     if layer.op == "lstm":
-        state = seq([part(m, out, 1), part(m, out, 2)], "tuple")
+        state = seq([hidden, part(m, out, 2)], "tuple")
         return state if cell else seq([out, state], "tuple")
-    return out if cell else seq([out, part(m, out, 1)], "tuple")
+    return out if cell else seq([out, hidden], "tuple")
 
 
 def _attention(m: Machine, layer: LayerDraft, inputs: list[NodeDraft]) -> Value:
@@ -230,13 +235,17 @@ def freeze(layer: LayerDraft) -> None:
 
 def replace_param(m: Machine, param: ParamOf, value: Value) -> None:
     """``layer.bias.data = value`` or ``layer.bias = value``: what was there before counts no more."""
-    number = value.node.args.get("value", UNKNOWN) if isinstance(value, Tensor) else UNKNOWN
+    number: object = UNKNOWN
+    if isinstance(value, Tensor):
+        number = value.node.args.get("value", UNKNOWN)
+    elif isinstance(value, Const):  # ``layer.bias[:] = -1.0``
+        number = value.value
     known = isinstance(number, int | float) and not isinstance(number, bool)
     if isinstance(value, Tensor) and value.node.args.get("frozen") is True:
         freeze(param.layer)
-    args: dict[str, Arg] = {"val": number} if known else {}
+    args: dict[str, Arg] = {"val": number} if isinstance(number, int | float) and known else {}
     function = "constant_" if known else "assigned"
-    span = value.node.span if isinstance(value, Tensor) else None
+    span = value.node.span if isinstance(value, Tensor) else m.here() if known else None
     m.tape.inits.append(
         InitDraft(param.layer, param.name, function, args, frozenset(args), span, m.maybe > 0, replaced=True)
     )

@@ -104,6 +104,8 @@ def _add_module(m: Machine, receiver: Value, a: Arguments) -> Value:
     name, module = a.get(0, "name"), a.get(1, "module")
     if not isinstance(receiver, Instance) or module is None:
         return NONE
+    if receiver.container in ("Sequential", "ModuleList"):
+        _note_again(m, receiver, module)
     if isinstance(name, Const) and isinstance(name.value, str):
         set_attribute(m, receiver, name.value, module)
     else:  # registered under a name that is not known
@@ -132,11 +134,19 @@ def _put_named(m: Machine, receiver: Instance, name: Const, module: Value) -> No
 
 def _append(m: Machine, receiver: Value, a: Arguments) -> Value:
     if isinstance(receiver, Instance) and a.args:
-        items = container_items(receiver)
-        if items and same(items[-1][1], a.args[0]) and has_weights(a.args[0]):
-            note_repeated(m, a.args[0], receiver.container == "ModuleList")
+        _note_again(m, receiver, a.args[0])
         _extend(m, receiver, (a.args[0],), True)
     return receiver
+
+
+def _note_again(m: Machine, receiver: Instance, module: Value) -> None:
+    """Note a module with weights that a container gets again: right behind itself, or behind layers without weights."""
+    for _, item in reversed(container_items(receiver)):
+        if has_weights(module) and same(item, module):
+            note_repeated(m, module, receiver.container == "ModuleList")
+            return
+        if has_weights(item) or not isinstance(item, LayerVal):
+            return
 
 
 def _extend_with(m: Machine, receiver: Value, a: Arguments) -> Value:

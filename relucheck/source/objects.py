@@ -304,9 +304,17 @@ def note_repeated(m: Machine, value: Value, by_name: bool, product: ast.AST | No
 def _unit_of(row: tuple[Value, ...]) -> tuple[Value, ...]:
     """The shortest run of elements that a row repeats, or an element that follows itself; nothing where neither is."""
     for width in range(1, len(row) // 2 + 1):
-        if len(row) % width == 0 and all(same(v, row[i % width]) for i, v in enumerate(row)):
+        if len(row) % width == 0 and all(_same_step(v, row[i % width]) for i, v in enumerate(row)):
             return row[:width]
     return next(((a,) for a, b in itertools.pairwise(row) if same(a, b) and has_weights(a)), ())
+
+
+def _same_step(a: Value, b: Value) -> bool:
+    """Whether two elements are one object, or layers without weights that do the same."""
+    if same(a, b):
+        return True
+    plain = isinstance(a, LayerVal) and isinstance(b, LayerVal) and not (has_weights(a) or has_weights(b))
+    return plain and isinstance(a, LayerVal) and isinstance(b, LayerVal) and a.layer.op == b.layer.op
 
 
 def _name_all(m: Machine, items: dict[Plain, Value] | dict[str, Value]) -> None:

@@ -51,9 +51,13 @@ def _balanced(
 
 
 def _pieces(modules: Sequence[tuple[Document, ast.Module]]) -> list[frozenset[str]]:
-    """The connected components of the graph of imports."""
     project = Project()
     scopes = [project.add(document, tree) for document, tree in modules]
+    return list({id(one): frozenset(one) for one in connected(scopes).values()}.values())
+
+
+def connected(scopes: Sequence[ModuleScope]) -> dict[str, set[str]]:
+    """The connected component of each file in the graph of imports, by its path."""
     piece = {scope.path: {scope.path} for scope in scopes}
     for scope in scopes:
         for other in _imported(scope):
@@ -62,7 +66,7 @@ def _pieces(modules: Sequence[tuple[Document, ast.Module]]) -> list[frozenset[st
                 small, large = sorted((mine, theirs), key=len)
                 large |= small
                 piece.update(dict.fromkeys(small, large))
-    return list({id(one): frozenset(one) for one in piece.values()}.values())
+    return piece
 
 
 def _imported(scope: ModuleScope) -> Iterator[ModuleScope]:

@@ -202,6 +202,24 @@ def _embedding(shape: Shape | None, batch: bool, args: Mapping[str, Arg]) -> tup
     return (None if shape is None else (*shape, width)), batch
 
 
+def recurrent_shapes(shape: Shape | None, args: Mapping[str, Arg]) -> tuple[Shape | None, Shape | None]:
+    """The shapes of the output and of the last state of nn.RNN, nn.GRU or nn.LSTM given a batch of sequences.
+
+    An input of two axes is one sequence alone; of an input of three, ``batch_first`` says which is the batch.
+    """
+    if shape is None or len(shape) != 3:
+        return None, None
+    hidden, layers, both = (
+        _dim(args.get("hidden_size", UNKNOWN)),
+        args.get("num_layers", 1),
+        args.get("bidirectional"),
+    )
+    plain = both is False and args.get("proj_size", 0) == 0
+    batch = shape[0] if args.get("batch_first") is True else shape[1]
+    output = (*shape[:2], hidden if plain else UNKNOWN)
+    return output, (_dim(layers) if plain else UNKNOWN, batch, hidden if plain else UNKNOWN)
+
+
 _HANDLERS = {
     "linear": _linear,
     "conv": _conv,

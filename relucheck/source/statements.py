@@ -484,7 +484,13 @@ def put(m: Machine, owner: Value, key: Value, value: Value) -> None:
     elif isinstance(owner, Tensor):
         put_entries(m, owner, key, value)
     elif isinstance(owner, ParamOf):
-        replace_param(m, owner, UNK)  # a part of it
+        replace_param(m, owner, value if _is_whole(key) else UNK)  # a part of it is set to who knows what
+
+
+def _is_whole(key: Value) -> bool:
+    """Whether a subscript means all entries: ``[:]`` or ``[...]``."""
+    whole = isinstance(key, Seq) and key.kind == "slice" and all(bound == NONE for bound in key.items)
+    return whole or key == Const(...)
 
 
 _HANDLERS: dict[type[ast.stmt], Callable[[Machine, Any, Frame], str]] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from relucheck.net import UNKNOWN, Arg, Dim, Shape, Symbol
+from relucheck.net import UNKNOWN, Arg, Dim, Rewrap, Shape, Symbol
 from relucheck.ops import FUNCTIONS, METHODS, OPS, TORCH, Kind, Spelling
 from relucheck.source import known
 from relucheck.source.binding import Arguments, Bound, bind
@@ -386,6 +386,39 @@ def make_leaf(m: Machine, tensor: Tensor) -> None:
         m.redirect(tensor, rewrapped(m, tensor.node, spelling, True))
 
 
+_MULTIPLES = frozenset({"add", "sub", "mul", "div", "neg", "mean", "sum"})
+
+
+def note_backward(m: Machine, tensor: Tensor) -> Value:
+    """``loss.backward()``: note a loss whose graph was cut just before."""
+    node = m.resolve(tensor).node
+    while (node.op in _MULTIPLES or node.spelling == "scale") and len(node.inputs) == 1:
+        node = node.inputs[0]
+    place = m.here()
+    known = node.span is not None and place is not None
+    if known and node.args.get("rewrapped") is True and _comes_from_network(node):
+        assert node.span is not None
+        assert place is not None
+        cut_before = node.args.get("cut_before") is True
+        m.tape.rewraps.append(Rewrap(node.span, node.spelling, place, cut_before))
+    return NONE
+
+
+def _comes_from_network(node: NodeDraft) -> bool:
+    """Whether a value was computed, and is not just a constant or an input made a leaf."""
+    seen: set[int] = set()
+    todo = list(node.inputs)
+    while todo:
+        source = todo.pop()
+        if id(source) in seen:
+            continue
+        seen.add(id(source))
+        if source.op in ("unknown", "linear", "conv") or source.info.kind.value == "loss":
+            return True
+        todo.extend(source.inputs)
+    return False
+
+
 def _is_cut(node: NodeDraft) -> bool:
     """Whether a value was cut from its graph, and perhaps copied or moved since."""
     while node.op in ("clone", "cast", "identity") and node.inputs:
@@ -457,8 +490,17 @@ def index(m: Machine, tensor: Tensor, key: Value) -> Value:
     if node.op in ("unknown", "input", "chunk", "parts", "max") and isinstance(key, Const):
         return part(m, tensor, key.value if isinstance(key.value, int) else None)
     extra = [t.node for t in tensors_in(key)]
+    if _is_state_of_layer(node, key):
+        return m.node("index", node, shape=(node.shape or ())[1:], batch_first=True)
     batch = (node.batch_first or _is_batch_of_sequences(node, key)) and _keeps_batch(key)
     return m.node("index", node, *extra, batch_first=batch)
+
+
+def _is_state_of_layer(node: NodeDraft, key: Value) -> bool:
+    """Whether ``h[-1]`` takes the state of one layer from the states of a recurrent network given a batch."""
+    of_network = node.op == "part" and bool(node.inputs) and node.inputs[0].info.kind is Kind.RECURRENT
+    one = isinstance(key, Const) and isinstance(key.value, int) and not isinstance(key.value, bool)
+    return of_network and one and node.shape is not None and len(node.shape) == 3
 
 
 def _is_batch_of_sequences(node: NodeDraft, key: Value) -> bool:

@@ -11,6 +11,7 @@ import ast
 import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from types import EllipsisType
 from typing import TYPE_CHECKING, Any
 
 from relucheck.net import Symbol
@@ -36,7 +37,7 @@ class State(dict[str, Any]):
         self.serial = next(_serial)
 
 
-Plain = int | float | complex | bool | str | bytes | None
+Plain = int | float | complex | bool | str | bytes | EllipsisType | None
 
 
 @dataclass(frozen=True, slots=True)
