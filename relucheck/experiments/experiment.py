@@ -107,7 +107,7 @@ def _checked(found: Any) -> Experiment:
     """The experiment, if every part of it can be used."""
     if not isinstance(found, Experiment):
         raise ExperimentError(
-            f"make_experiment returned {kind_of(found)}, not a relucheck.Experiment(model, loss_fn, "
+            f"the function returned {kind_of(found)}, not a relucheck.Experiment(model, loss_fn, "
             "optimiser, training, held_out)"
         )
     if not isinstance(found.model, nn.Module):
