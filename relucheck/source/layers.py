@@ -160,6 +160,7 @@ def layer_attribute(m: Machine, layer: LayerDraft, name: str) -> Value:
         "forward",
         "__call__",
         "state_dict",
+        "register_forward_hook",
     ):
         return Native(name, LayerVal(layer))
     if name == "__class__":

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from relucheck.source.binding import Arguments
 from relucheck.source.builtins import dict_method
 from relucheck.source.drafts import NodeDraft
+from relucheck.source.hooks import register_forward_hook, seen_by_hooks
 from relucheck.source.iteration import get_item, is_open, iterate, named_parameters
 from relucheck.source.layers import FLUENT, apply_layer, freeze, layer_class, layers_in, replace_param
 from relucheck.source.machine import Machine, tensors_in
@@ -249,6 +250,7 @@ _HANDLERS: dict[str, Handler] = {
     "update": _update,
     "register_buffer": _register_tensor,
     "register_parameter": _register_tensor,
+    "register_forward_hook": register_forward_hook,
     "forward": _forward,
     "__call__": _forward,
     "zero_grad": _nothing,
@@ -314,6 +316,10 @@ def _init_base(m: Machine, receiver: Instance, arguments: Arguments) -> None:
 
 def call_module(m: Machine, value: Value, arguments: Arguments) -> Value:
     """Apply a module: run its forward, or its elements one after the other."""
+    return seen_by_hooks(m, value, _call_unhooked(m, value, arguments))
+
+
+def _call_unhooked(m: Machine, value: Value, arguments: Arguments) -> Value:
     if isinstance(value, LayerVal):
         return apply_layer(m, value.layer, arguments)
     if not isinstance(value, Instance):
