@@ -495,7 +495,7 @@ def _made_in_forward(m: Machine, scope: ModuleScope) -> Iterator[Attribute]:
     seen: set[Span] = set()
     given = {id(i.layer) for i in scope.tape.inits if i.tensor == "weight" and i.function in _GIVEN}
     for layer in scope.tape.layers:
-        if id(layer) in given:
+        if id(layer) in given or (layer.info.kind is Kind.DROPOUT and "mode_given" in layer.args):
             continue
         weighty = layer.info.kind is Kind.DROPOUT or layer_has_weights(layer)
         at = layer.inside or layer.made
