@@ -93,7 +93,8 @@ class ClassFacts:
                 value = scope.names.get(name)
                 if isinstance(value, Class) and value is not cls:
                     found.add(id(value.node))
-        return found
+        parts = (scope.names.get(name) for name in _named_as_parts(scope.tree))
+        return found | {id(value.node) for value in parts if isinstance(value, Class)}
 
     # -- facts -----------------------------------------------------------------------------------
 
@@ -155,6 +156,28 @@ class ClassFacts:
             if any(name in _foreign_reads(node, scope) for node in _outside(scope.tree, inside)):
                 return True
         return False
+
+
+# ``dict(features_extractor_class=CustomCNN)``: the name says that the class is a part of somebody's network.
+_PART = re.compile(r"feature|extractor|backbone|encoder|trunk", re.IGNORECASE)
+
+
+def _named_as_parts(tree: ast.Module) -> Iterator[str]:
+    """The plain names that are passed on, or put into a dict, as a part of a network."""
+    for node in walk(tree):
+        if (
+            isinstance(node, ast.keyword)
+            and isinstance(node.value, ast.Name)
+            and _PART.search(node.arg or "")
+        ):
+            yield node.value.id
+        elif isinstance(node, ast.Dict):
+            for key, value in zip(node.keys, node.values, strict=True):
+                named = (
+                    isinstance(key, ast.Constant) and isinstance(key.value, str) and _PART.search(key.value)
+                )
+                if named and isinstance(value, ast.Name):
+                    yield value.id
 
 
 def _calls(tree: ast.Module) -> dict[str, Calls]:

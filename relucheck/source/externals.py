@@ -169,6 +169,14 @@ def _nested_shape(data: Value) -> tuple[int, ...] | None:
     return () if isinstance(data, Const) else None
 
 
+def _orthogonal(m: Machine, a: Arguments) -> Value:
+    """``orthogonal(rnn, "weight_hh_l0")``: a weight stays orthogonal; the layer is not followed from here on."""
+    module, name = a.get(0, "module"), a.get(1, "name")
+    if isinstance(module, LayerVal) and isinstance(name, Const):
+        call_init(m, "orthogonal_", Arguments((ParamOf(module.layer, str(name.value)),)))
+    return UNK
+
+
 def _vector_to_parameters(m: Machine, a: Arguments) -> Value:
     """All parameters take the numbers of a vector."""
     forget_params(m, trained_layers(a.get(1, "parameters") or UNK)[0])
@@ -455,6 +463,7 @@ def _wrap_identity(_m: Machine, a: Arguments) -> Value:
 
 _HANDLERS: dict[str, Handler] = {
     "torch.nn.utils.vector_to_parameters": _vector_to_parameters,
+    "torch.nn.utils.parametrizations.orthogonal": _orthogonal,
     "torch.nn.Parameter": _parameter,
     "torch.nn.parameter.Parameter": _parameter,
     "torch.tensor": _tensor,
