@@ -109,7 +109,7 @@ KINDS = (Kind.ACTIVATION, Kind.DROPOUT, Kind.AFFINE, Kind.NORM)
 def check(net: Net) -> Iterator[Finding]:
     """Report every out-of-place call whose result nothing receives."""
     for node in net.nodes:
-        if _is_discarded(node) and not _counts(node):
+        if _is_discarded(node) and not _counts(node) and "hooked" not in net.args_of(node):
             yield RULE.at(
                 node.span,
                 f"the result of {call_text(net, node)} is thrown away: this line does nothing",

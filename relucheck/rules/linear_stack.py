@@ -248,7 +248,30 @@ def _is_excused(net: Net, first: Node, second: Node) -> bool:
     named = any(
         layer is not None and (LOW_RANK.search(layer.name) or LINEAR.search(layer.owner)) for layer in layers
     )
-    return told or named or _reads_frozen(*layers) or _addresses_memory(net, second)
+    meant = told or named or _reads_frozen(*layers) or _addresses_memory(net, second)
+    return meant or _has_active_twin(net, *layers)
+
+
+def _has_active_twin(net: Net, first: Layer | None, second: Layer | None) -> bool:
+    """Whether the same two lines also make layers with an activation between them: the caller chooses it."""
+    if first is None or second is None or first.made == second.made:
+        return False
+    twins = (n for n in net.of_kind(Kind.AFFINE) if _is_made_at(net, n, second) and n.layer != second.id)
+    return any(_is_active_after(net, twin, first) for twin in twins)
+
+
+def _is_active_after(net: Net, node: Node, first: Layer) -> bool:
+    """Whether an activation stands between a node and a layer that the line of another makes."""
+    active, current = False, net.nodes[node.inputs[0]]
+    while current.inputs and (current.op in STEPS or current.kind in (Kind.ACTIVATION, Kind.NORM)):
+        active = active or current.kind is Kind.ACTIVATION
+        current = net.nodes[current.inputs[0]]
+    return active and _is_made_at(net, current, first)
+
+
+def _is_made_at(net: Net, node: Node, like: Layer) -> bool:
+    layer = net.layer_of(node)
+    return layer is not None and layer.made is not None and layer.made == like.made
 
 
 def _reads_frozen(first: Layer | None, second: Layer | None) -> bool:

@@ -73,7 +73,7 @@ from collections.abc import Iterator
 from relucheck.finding import Finding, Rule, Severity, here
 from relucheck.net import Net, Node
 from relucheck.ops import Domain, Kind
-from relucheck.rules._walk import call_text, losses, place, subjects, width_out
+from relucheck.rules._walk import MAX_STEPS, call_text, losses, place, subjects, width_out
 
 RULE = Rule("RLU206", "saturating-hidden", Severity.WARNING, Net)
 
@@ -103,7 +103,7 @@ def check(net: Net) -> Iterator[Finding]:
     for start in following:
         if start not in inner:
             chain = _chain(net, start, following)
-            if sum(1 for node in chain if _is_hidden(net, node)) >= HIDDEN:
+            if sum(1 for node in chain if _is_hidden(net, node)) >= HIDDEN and not _is_compared(net, chain):
                 yield _finding(net, chain)
 
 
@@ -127,6 +127,15 @@ def _next_hidden(net: Net, node: Node) -> Node | None:
 
 def _saturates(node: Node) -> bool:
     return node.op in ("sigmoid", "tanh", "hardsigmoid", "softsign")
+
+
+def _is_compared(net: Net, chain: list[Node]) -> bool:
+    """Whether the line that makes an activation makes others too: the caller compares them."""
+    layer = net.layer_of(chain[0])
+    return layer is not None and any(
+        other.made == layer.made and other.info.kind is Kind.ACTIVATION and not other.info.saturating
+        for other in net.layers
+    )
 
 
 def _only_reader(net: Net, node: Node) -> Node | None:
@@ -156,10 +165,25 @@ def _finding(net: Net, chain: list[Node]) -> Finding:
     )
 
 
+def _is_differentiated(net: Net, node: Node) -> bool:
+    """Whether a loss is made of the network's derivatives, for which it has to be smooth."""
+    todo, seen = [node], {node.id}
+    while todo and len(seen) < MAX_STEPS:
+        for reader in net.consumers(todo.pop()):
+            if reader.spelling.endswith("autograd.grad"):
+                return True
+            if reader.id not in seen:
+                seen.add(reader.id)
+                todo.append(reader)
+    return False
+
+
 def _is_function_fit(net: Net, hidden: list[Node]) -> bool:
-    """Whether the layers are narrow and no loss on classes is in sight: a PINN or the like."""
+    """Whether the layers are narrow, or differentiated, and no loss on classes is in sight: a PINN or the like."""
     widths = [
         width_out(net, net.inputs(node)[0]) for node in hidden if net.inputs(node)[0].kind is Kind.AFFINE
     ]
     narrow = all(isinstance(width, int) and width <= NARROW for width in widths)
-    return narrow and not any(loss.info.domain in CLASSES for loss in losses(net))
+    return (narrow or _is_differentiated(net, hidden[-1])) and not any(
+        loss.info.domain in CLASSES for loss in losses(net)
+    )

@@ -9,6 +9,7 @@ from relucheck.source.binding import Arguments
 from relucheck.source.builtins import BUILTINS, dict_method, seq_method, text_method
 from relucheck.source.drafts import OutputDraft
 from relucheck.source.externals import call_external
+from relucheck.source.hooks import seen_by_hooks
 from relucheck.source.layers import apply_layer, param_method
 from relucheck.source.machine import Machine
 from relucheck.source.natives import call_module, call_native, output_nodes
@@ -53,7 +54,7 @@ def call(m: Machine, callee: Value, arguments: Arguments) -> Value:
     if isinstance(callee, Function):
         return call_function(m, callee, arguments, None)
     if isinstance(callee, LayerVal):
-        return apply_layer(m, callee.layer, arguments)
+        return seen_by_hooks(m, callee, apply_layer(m, callee.layer, arguments))
     if isinstance(callee, External):
         return call_external(m, callee.name, arguments)
     if isinstance(callee, Class):

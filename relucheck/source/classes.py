@@ -101,7 +101,8 @@ class ClassFacts:
                 value = scope.names.get(name)
                 if isinstance(value, Class) and value is not cls:
                     found.add(id(value.node))
-        return found
+        parts = (scope.names.get(name) for name in _named_as_parts(scope.tree))
+        return found | {id(value.node) for value in parts if isinstance(value, Class)}
 
     # -- facts -----------------------------------------------------------------------------------
 
@@ -140,7 +141,8 @@ class ClassFacts:
 
     def _unread(self, m: Machine, cls: Class) -> Iterator[Attribute]:
         family = _family(cls, self.project)
-        if family is None or not isinstance(cls.find("forward"), Function):
+        forward = cls.find("forward")
+        if family is None or not isinstance(forward, Function) or _is_stub(forward.node):
             return
         found = sorted(_activation_attributes(cls), key=lambda one: one[1].lineno, reverse=True)
         candidates = list({one[0]: one for one in found}.values())  # once, however many branches set it
@@ -171,6 +173,28 @@ class ClassFacts:
         if self._connected is None:
             self._connected = connected(list(self.project.scopes.values()))
         return self._connected[path]
+
+
+# ``dict(features_extractor_class=CustomCNN)``: the name says that the class is a part of somebody's network.
+_PART = re.compile(r"feature|extractor|backbone|encoder|trunk", re.IGNORECASE)
+
+
+def _named_as_parts(tree: ast.Module) -> Iterator[str]:
+    """The plain names that are passed on, or put into a dict, as a part of a network."""
+    for node in walk(tree):
+        if (
+            isinstance(node, ast.keyword)
+            and isinstance(node.value, ast.Name)
+            and _PART.search(node.arg or "")
+        ):
+            yield node.value.id
+        elif isinstance(node, ast.Dict):
+            for key, value in zip(node.keys, node.values, strict=True):
+                named = (
+                    isinstance(key, ast.Constant) and isinstance(key.value, str) and _PART.search(key.value)
+                )
+                if named and isinstance(value, ast.Name):
+                    yield value.id
 
 
 def _calls(tree: ast.Module) -> dict[str, Calls]:
@@ -385,17 +409,38 @@ def _unread_parameters(m: Machine, cls: Class) -> Iterator[UnreadParameter]:
         return
     names = {n.id for s in init.node.body for n in walk(s) if isinstance(n, ast.Name)}
     words = {n.attr for s in init.node.body for n in walk(s) if isinstance(n, ast.Attribute)}
-    if "locals" in names or "save_hyperparameters" in words or "vars" in names:
+    if names & {"locals", "vars"} or words & {"save_hyperparameters", "currentframe", "stack"}:
         return
     for parameter in asked:
-        if parameter.arg not in names:
+        if parameter.arg not in names and not _subclass_reads(cls, parameter.arg):
             yield UnreadParameter(parameter.arg, m.span_of(parameter, cls.scope))
 
 
-def _is_stub(node: ast.FunctionDef) -> bool:
-    """Whether a body does nothing but document, raise or call super without arguments."""
+def _is_stub(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> bool:
+    """Whether a body does nothing but document or raise."""
+    if isinstance(node, ast.Lambda):
+        return False
     rest = [s for s in node.body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]
     return all(isinstance(s, ast.Pass | ast.Raise) for s in rest)
+
+
+def _subclass_reads(cls: Class, parameter: str) -> bool:
+    """Whether a class in the same file inherits from this one, and reads its own parameter of that name."""
+    below = (c.attrs.get("__init__") for c in cls.scope.classes if cls in c.mro() and c is not cls)
+    inits = (init.node for init in below if isinstance(init, Function))
+    return any(_asks_and_reads(node, parameter) for node in inits if isinstance(node, ast.FunctionDef))
+
+
+def _asks_and_reads(node: ast.FunctionDef, parameter: str) -> bool:
+    """Whether a method has a parameter and uses it for more than to hand it to ``super().__init__``."""
+    handed = [
+        n for s in node.body for n in walk(s) if isinstance(n, ast.Call) and "super()" in ast.unparse(n.func)
+    ]
+    to_super = {id(n) for call in handed for n in walk(call)}
+    read = (n for s in node.body for n in walk(s) if isinstance(n, ast.Name) and id(n) not in to_super)
+    return parameter in {a.arg for a in [*node.args.args, *node.args.kwonlyargs]} and parameter in {
+        n.id for n in read
+    }
 
 
 def _is_template(cls: Class, node: ast.FunctionDef) -> bool:
@@ -417,8 +462,8 @@ def _is_template(cls: Class, node: ast.FunctionDef) -> bool:
 
 def _unregistered(m: Machine, cls: Class, instances: list[Instance]) -> Iterator[Attribute]:
     """Layers with weights that only a plain list or dict of a module holds, and that were applied."""
-    if not is_module_class(cls):
-        return
+    if not is_module_class(cls) or isinstance(cls.find("parameters"), Function):
+        return  # what it trains is its own affair
     seen: set[Span] = set()
     for instance in instances:
         registered = {_key(v) for _, v in modules_of(instance)}
@@ -554,7 +599,7 @@ def _made_in_forward(m: Machine, scope: ModuleScope) -> Iterator[Attribute]:
     seen: set[Span] = set()
     given = {id(i.layer) for i in scope.tape.inits if i.tensor == "weight" and i.function in _GIVEN}
     for layer in scope.tape.layers:
-        if id(layer) in given:
+        if id(layer) in given or (layer.info.kind is Kind.DROPOUT and "mode_given" in layer.args):
             continue
         weighty = layer.info.kind is Kind.DROPOUT or layer_has_weights(layer)
         at = layer.inside or layer.made

@@ -18,11 +18,13 @@ from relucheck.source.iteration import iterate
 from relucheck.source.layers import (
     CONTAINERS,
     call_init,
+    forget_params,
     is_optimiser,
     layer_class,
     make,
     make_optimiser,
     schedule,
+    trained_layers,
 )
 from relucheck.source.machine import Machine, tensors_in, to_arg
 from relucheck.source.objects import FIELD, fields_of, fill_container, new_instance, replaced
@@ -165,6 +167,20 @@ def _nested_shape(data: Value) -> tuple[int, ...] | None:
         inner = _nested_shape(data.items[0])
         return None if inner is None else (len(data.items), *inner)
     return () if isinstance(data, Const) else None
+
+
+def _orthogonal(m: Machine, a: Arguments) -> Value:
+    """``orthogonal(rnn, "weight_hh_l0")``: a weight stays orthogonal; the layer is not followed from here on."""
+    module, name = a.get(0, "module"), a.get(1, "name")
+    if isinstance(module, LayerVal) and isinstance(name, Const):
+        call_init(m, "orthogonal_", Arguments((ParamOf(module.layer, str(name.value)),)))
+    return UNK
+
+
+def _vector_to_parameters(m: Machine, a: Arguments) -> Value:
+    """All parameters take the numbers of a vector."""
+    forget_params(m, trained_layers(a.get(1, "parameters") or UNK)[0])
+    return NONE
 
 
 def _variable(m: Machine, a: Arguments) -> Value:
@@ -446,6 +462,8 @@ def _wrap_identity(_m: Machine, a: Arguments) -> Value:
 
 
 _HANDLERS: dict[str, Handler] = {
+    "torch.nn.utils.vector_to_parameters": _vector_to_parameters,
+    "torch.nn.utils.parametrizations.orthogonal": _orthogonal,
     "torch.nn.Parameter": _parameter,
     "torch.nn.parameter.Parameter": _parameter,
     "torch.tensor": _tensor,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from relucheck.net import UNKNOWN, Arg
 from relucheck.ops import MODULES, OPS, OPTIMISER_PARAMS, OPTIMISERS, Kind, Spelling, spell
@@ -165,6 +165,7 @@ def layer_attribute(m: Machine, layer: LayerDraft, name: str) -> Value:
         "forward",
         "__call__",
         "state_dict",
+        "register_forward_hook",
     ):
         return Native(name, LayerVal(layer))
     if name == "__class__":
@@ -249,6 +250,15 @@ def replace_param(m: Machine, param: ParamOf, value: Value) -> None:
     m.tape.inits.append(
         InitDraft(param.layer, param.name, function, args, frozenset(args), span, m.maybe > 0, replaced=True)
     )
+
+
+def forget_params(m: Machine, layers: Iterable[LayerDraft]) -> None:
+    """All parameters of some layers are drawn or loaded anew: what they were set to counts no more."""
+    for layer in layers:
+        m.tape.inits += [
+            InitDraft(layer, name, "reset", {}, frozenset(), m.here(), m.maybe > 0, replaced=True)
+            for name in layer.info.weights
+        ]
 
 
 def _gain(arguments: Arguments) -> Value:

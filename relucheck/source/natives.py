@@ -7,8 +7,9 @@ from collections.abc import Callable
 from relucheck.source.binding import Arguments
 from relucheck.source.builtins import dict_method
 from relucheck.source.drafts import NodeDraft
+from relucheck.source.hooks import register_forward_hook, seen_by_hooks
 from relucheck.source.iteration import get_item, is_open, iterate, named_parameters
-from relucheck.source.layers import FLUENT, apply_layer, freeze, layer_class, layers_in, replace_param
+from relucheck.source.layers import FLUENT, apply_layer, forget_params, freeze, layer_class, layers_in
 from relucheck.source.machine import Machine, tensors_in
 from relucheck.source.objects import (
     adopt,
@@ -37,7 +38,6 @@ from relucheck.source.values import (
     LayerVal,
     Mapping,
     OneOf,
-    ParamOf,
     ParamsOf,
     Seq,
     Value,
@@ -226,11 +226,22 @@ def _register_tensor(m: Machine, receiver: Value, a: Arguments) -> Value:
 def _load_state(m: Machine, receiver: Value, _a: Arguments) -> Value:
     """``net.load_state_dict(...)`` before any training: what its parameters were set to counts no more."""
     trained = {id(layer) for optimiser in m.tape.optimisers for layer in optimiser.layers}
-    for layer in layers_in(receiver) if not m.maybe else ():
-        if id(layer) not in trained:
-            for name in layer.info.weights:
-                replace_param(m, ParamOf(layer, name), UNK)
+    if not m.maybe:
+        forget_params(m, (layer for layer in layers_in(receiver) if id(layer) not in trained))
     return NONE
+
+
+def _reset(m: Machine, receiver: Value, _a: Arguments) -> Value:
+    """``layer.reset_parameters()``: torch's default initialisation."""
+    forget_params(m, layers_in(receiver))
+    return NONE
+
+
+def _train(_m: Machine, receiver: Value, a: Arguments) -> Value:
+    """``dropout.train(self.training)``: the mode that a layer is given is the caller's choice."""
+    if isinstance(receiver, LayerVal) and (a.args or a.kwargs):
+        receiver.layer.args["mode_given"] = True
+    return receiver
 
 
 def _forward(m: Machine, receiver: Value, a: Arguments) -> Value:
@@ -240,6 +251,8 @@ def _forward(m: Machine, receiver: Value, a: Arguments) -> Value:
 _HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(FLUENT, _itself),
     "requires_grad_": _requires_grad,
+    "train": _train,
+    "reset_parameters": _reset,
     "apply": _apply,
     "parameters": _parameters,
     "named_parameters": _named_parameters,
@@ -259,6 +272,7 @@ _HANDLERS: dict[str, Handler] = {
     "update": _update,
     "register_buffer": _register_tensor,
     "register_parameter": _register_tensor,
+    "register_forward_hook": register_forward_hook,
     "forward": _forward,
     "__call__": _forward,
     "zero_grad": _nothing,
@@ -324,6 +338,10 @@ def _init_base(m: Machine, receiver: Instance, arguments: Arguments) -> None:
 
 def call_module(m: Machine, value: Value, arguments: Arguments) -> Value:
     """Apply a module: run its forward, or its elements one after the other."""
+    return seen_by_hooks(m, value, _call_unhooked(m, value, arguments))
+
+
+def _call_unhooked(m: Machine, value: Value, arguments: Arguments) -> Value:
     if isinstance(value, LayerVal):
         return apply_layer(m, value.layer, arguments)
     if not isinstance(value, Instance):
