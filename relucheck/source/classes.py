@@ -543,6 +543,8 @@ def _made_in_forward(m: Machine, scope: ModuleScope) -> Iterator[Attribute]:
     for instance in m.instances:
         if instance.made is None or instance.made[0] is not scope or not _is_fresh(instance):
             continue
+        if not _is_called_at_once(instance.made[1], scope):
+            continue
         at = m.span_of(instance.made[1], scope)
         if at is not None and at not in seen and not any(id(layer) in given for layer in layers_in(instance)):
             seen.add(at)
@@ -556,3 +558,8 @@ def _is_fresh(instance: Instance) -> bool:
         return False
     own = [layer for layer in layers_in(instance) if layer_has_weights(layer)]
     return bool(own) and all(layer.in_forward and layer.args.get("frozen") is not True for layer in own)
+
+
+def _is_called_at_once(made: ast.AST, scope: ModuleScope) -> bool:
+    """Whether an object is applied where it is made, ``Block(4)(x)``: nothing can keep it, no cache, no decorator."""
+    return any(isinstance(node, ast.Call) and node.func is made for node in walk(scope.tree))
