@@ -11,6 +11,7 @@ from relucheck.net import Attribute, ModuleClass, UnreadParameter
 from relucheck.ops import MODULES, OPS, Kind
 from relucheck.source.calls import default_of
 from relucheck.source.drafts import LayerDraft, NodeDraft
+from relucheck.source.layers import layers_in
 from relucheck.source.machine import Machine
 from relucheck.source.modules import ModuleScope, Project
 from relucheck.source.objects import has_weights, is_module_class, layer_has_weights, modules_of
@@ -608,3 +609,26 @@ def _made_in_forward(m: Machine, scope: ModuleScope) -> Iterator[Attribute]:
         if layer.in_forward and layer.applied and not layer.stored and weighty:
             seen.add(at)
             yield Attribute("", layer.op, at, "nn.Sequential" if layer.inside else layer.spelling)
+    for instance in m.instances:
+        if instance.made is None or instance.made[0] is not scope or not _is_fresh(instance):
+            continue
+        if not _is_called_at_once(instance.made[1], scope):
+            continue
+        at = m.span_of(instance.made[1], scope)
+        if at is not None and at not in seen and not any(id(layer) in given for layer in layers_in(instance)):
+            seen.add(at)
+            yield Attribute("", "", at, instance.class_name)
+
+
+def _is_fresh(instance: Instance) -> bool:
+    """Whether a forward makes an object of a project's class, with layers of its own, for one call alone."""
+    kept = not instance.in_forward or instance.stored or instance.opaque or instance.cls is None
+    if kept or not instance.applied:
+        return False
+    own = [layer for layer in layers_in(instance) if layer_has_weights(layer)]
+    return bool(own) and all(layer.in_forward and layer.args.get("frozen") is not True for layer in own)
+
+
+def _is_called_at_once(made: ast.AST, scope: ModuleScope) -> bool:
+    """Whether an object is applied where it is made, ``Block(4)(x)``: nothing can keep it, no cache, no decorator."""
+    return any(isinstance(node, ast.Call) and node.func is made for node in walk(scope.tree))

@@ -45,8 +45,17 @@ def make(m: Machine, cls: str, arguments: Arguments) -> Value:
     if misused(spelling, arguments):
         return _misused(m, spelling, arguments, cls)
     bound = bind(spelling, arguments)
-    draft = m.layer(spelling.op, f"nn.{cls}", bound.args(), dict(bound.explicit))
+    args = bound.args()
+    if spelling.op in ("transformer_layer", "transformer") and _is_relu(bound.values.get("activation", UNK)):
+        args["activation"] = "relu"
+    draft = m.layer(spelling.op, f"nn.{cls}", args, dict(bound.explicit))
     return LayerVal(draft)
+
+
+def _is_relu(value: Value) -> bool:
+    """Whether a transformer's activation is ReLU, given as a function or as a layer."""
+    function = isinstance(value, External) and value.name in ("torch.relu", "torch.nn.functional.relu")
+    return function or (isinstance(value, LayerVal) and value.layer.op == "relu")
 
 
 def misused(spelling: Spelling, arguments: Arguments) -> bool:

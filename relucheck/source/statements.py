@@ -488,9 +488,8 @@ def put(m: Machine, owner: Value, key: Value, value: Value) -> None:
 
 
 def _is_whole(key: Value) -> bool:
-    """Whether a subscript means all entries: ``[:]`` or ``[...]``."""
-    whole = isinstance(key, Seq) and key.kind == "slice" and all(bound == NONE for bound in key.items)
-    return whole or key == Const(...)
+    """Whether a subscript means all entries: ``[:]``."""
+    return isinstance(key, Seq) and key.kind == "slice" and all(bound == NONE for bound in key.items)
 
 
 _HANDLERS: dict[type[ast.stmt], Callable[[Machine, Any, Frame], str]] = {

@@ -96,6 +96,8 @@ def apply(m: Machine, op: str, source: Value, bound: Bound, name: str) -> Value:
         args["may_be_off"] = True
     if op == "threshold" and args.get("threshold") == 0 and args.get("value") == 0:
         op = "relu"
+    if op == "exp" and node.op == "log_softmax":
+        op, node, args = "softmax", node.inputs[0], {"dim": _softmax_dim(node)}
     shape, batch = shape_after(op, node, args)
     extra = _weights(m, bound) if op in ("linear", "conv", "conv_transpose") else ()
     return m.node(
@@ -108,6 +110,11 @@ def apply(m: Machine, op: str, source: Value, bound: Bound, name: str) -> Value:
         shape=shape,
         batch_first=batch,
     )
+
+
+def _softmax_dim(node: NodeDraft) -> Arg:
+    args = node.args if node.layer is None else node.layer.args
+    return args.get("dim", UNKNOWN)
 
 
 def _asks_for_mode(m: Machine) -> bool:
