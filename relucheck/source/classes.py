@@ -314,8 +314,9 @@ def _added(node: ast.AST) -> ast.Constant | None:
     """The name under which ``self.add_module("name", module)`` sets an attribute."""
     if not isinstance(node, ast.Call) or len(node.args) != 2:
         return None
-    name = node.args[0]
-    adds = _of_self(node.func) in ("add_module", "register_module")
+    name, func = node.args[0], node.func
+    to_self = isinstance(func, ast.Attribute) and isinstance(func.value, ast.Name) and func.value.id == "self"
+    adds = to_self and _of_self(func) in ("add_module", "register_module")
     return name if adds and isinstance(name, ast.Constant) and isinstance(name.value, str) else None
 
 
