@@ -3,13 +3,14 @@
 ## What it does
 
 Finds in-place activations whose input is read again later, is returned as well, or is needed by the backward pass of
-an earlier operation.
+an earlier operation, or which are one of several outputs of a split.
 
 ## Why is this bad?
 
 `x + block(x)`, where the block starts with `nn.ReLU(True)`, computes `relu(x) + block(x)` without any error: the
 shortcut has been overwritten. Where backward needs the old value, PyTorch raises "a variable needed for gradient
-computation has been modified by an inplace operation".
+computation has been modified by an inplace operation"; it also refuses to change one of the outputs of `chunk`,
+`split` or `unbind` in place (measured with torch 2.13), but not those of `tensor_split` or slices.
 
 ## Example
 
@@ -87,7 +88,7 @@ from collections.abc import Iterator
 from relucheck.finding import Finding, Fix, Rule, Safety, SetArg, Severity, here
 from relucheck.net import Net, Node
 from relucheck.ops import Kind
-from relucheck.rules._walk import call_text, evidence, place, subjects
+from relucheck.rules._walk import asked_for, call_text, evidence, place, subjects
 
 RULE = Rule("RLU501", "inplace-overwrites", Severity.ERROR, Net)
 
@@ -122,6 +123,8 @@ INTEGERS = frozenset({"long", "int", "short", "argmax", "argmin", "argsort", "ra
 """Methods and functions whose result holds integers."""
 PARTS = frozenset({"index", "chunk", "part"})
 """Views that hold a part of the memory, and the values of a tuple."""
+SPLITS = frozenset({"chunk", "split", "unbind"})
+"""Functions whose outputs autograd does not let be changed in place, one of several; ``tensor_split`` is none."""
 
 
 def check(net: Net) -> Iterator[Finding]:
@@ -141,6 +144,9 @@ def _victim(net: Net, node: Node) -> tuple[Node, str] | None:
         return None
     if _saves_result(owner) and owner.inputs and not _ends_in_samples(net, node):
         return owner, f"the backward pass of {call_text(net, owner)} needs its result"
+    split = _split_of(net, path)
+    if split is not None and not node.maybe and "training" not in asked_for(node):
+        return split, f"autograd refuses to change one of several outputs of {call_text(net, split)}"
     for holder in _holders(net, path, node):
         if net.returned(holder) and not holder.maybe:
             return holder, "it is returned as well"
@@ -154,6 +160,12 @@ def _victim(net: Net, node: Node) -> tuple[Node, str] | None:
             if holder.op != "index" and _needs(net, reader, holder):  # parts may be written back one by one
                 return reader, f"the backward pass of {call_text(net, reader)} needs the old value"
     return None
+
+
+def _split_of(net: Net, path: list[Node]) -> Node | None:
+    """The split of a layer's output that a written tensor is one output of."""
+    split = next((n for n in path[1:] if n.op == "chunk" and n.spelling.rpartition(".")[2] in SPLITS), None)
+    return split if path[-1].kind is Kind.AFFINE and path[-1].layer is not None else None
 
 
 def _holds_integers(node: Node) -> bool:

@@ -351,7 +351,7 @@ def _split_parts(m: Machine, tensor: Tensor, arguments: Arguments) -> Value:
 
 def split(m: Machine, tensor: Tensor, parts: int | None) -> Value:
     """``x.chunk(n)``: n parts of one value."""
-    whole = m.node("chunk", tensor.node, batch_first=False)
+    whole = m.node("chunk", tensor.node, spelling="chunk", batch_first=False)
     if parts is None or not 0 < parts <= 16:
         return whole
     return seq([part(m, whole, i) for i in range(parts)], "tuple")

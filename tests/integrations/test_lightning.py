@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from relucheck.integrations.lightning import ReluCheck
+from relucheck.paths import shown
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of Lightning, about workers and loggers
 
@@ -290,7 +291,7 @@ def test_the_report_is_printed_and_the_place_is_the_users(capsys: pytest.Capture
     assert printed.startswith(
         "\nrelucheck: 10 steps (backward passes), 10 inspected\n\nClassifier: 640 samples"
     )
-    assert f"{__file__}:" in printed
+    assert f"{shown(__file__)}:" in printed
     assert [f.code for f in check.report.findings] == ["RLU601"]
 
 
