@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -524,35 +524,34 @@ def test_gradients_are_told_without_the_loss_scale(how: str) -> None:
         assert one.figures == pytest.approx(other.figures, rel=1e-6)
 
 
-def test_a_loss_that_is_not_scaled_beside_one_that_is() -> None:
-    """Of two networks one is trained with a scaler."""
+Scaled = Callable[[torch.amp.GradScaler, nn.Module, nn.Module], Iterable[Tensor]]
 
+
+def one_of_two(scaler: torch.amp.GradScaler, first: nn.Module, second: nn.Module) -> Iterable[Tensor]:
+    """Of two networks one is trained with a scaler, and its backward pass runs before the other is called."""
+    x = torch.randn(32, 8)
+    yield scaler.scale(first(x).sum())
+    yield second(x).sum()
+
+
+def both(scaler: torch.amp.GradScaler, first: nn.Module, second: nn.Module) -> Iterable[Tensor]:
+    """Both losses are scaled before the first backward pass."""
+    return [scaler.scale(model(torch.randn(32, 8)).sum()) for model in (first, second)]
+
+
+@pytest.mark.parametrize("losses", [one_of_two, both])
+def test_the_scale_of_each_of_two_losses_is_known(losses: Scaled) -> None:
     def norms(scale: float) -> list[float | None]:
         torch.manual_seed(0)
         first, second = mlp(), mlp()
         scaler = torch.amp.GradScaler("cpu", init_scale=scale, enabled=scale != 1)
         with relucheck.watch(every=1) as watch:
             for _ in range(3):
-                x = torch.randn(32, 8)
-                scaler.scale(first(x).sum()).backward()
-                second(x).sum().backward()
+                for loss in losses(scaler, first, second):
+                    loss.backward()
         return [g.norm for g in watch.report.gradients]
 
-    assert norms(1024.0) == pytest.approx(norms(1.0), rel=1e-6)
-
-
-def test_two_losses_that_are_scaled_before_their_backward_passes() -> None:
-    def norms(scale: float) -> list[float | None]:
-        torch.manual_seed(0)
-        first, second = mlp(), mlp()
-        scaler = torch.amp.GradScaler("cpu", init_scale=scale, enabled=scale != 1)
-        with relucheck.watch(every=1) as watch:
-            for _ in range(3):
-                losses = [scaler.scale(model(torch.randn(32, 8)).sum()) for model in (first, second)]
-                for loss in losses:
-                    loss.backward()
-        return [g.norm for g in watch.report.gradients if g.norm is not None]
-
+    assert None not in norms(1.0)
     assert norms(1024.0) == pytest.approx(norms(1.0), rel=1e-6)
 
 
